@@ -1,0 +1,151 @@
+package provider
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/ory/fosite"
+
+	"github.com/gatehouse-id/gatehouse/keys"
+	"github.com/gatehouse-id/gatehouse/storage"
+)
+
+// Store is what the provider remembers where a restart must not lose it.
+type Store interface {
+	storage.Users
+	storage.Clients
+	storage.Consents
+	storage.Sessions
+	storage.Grants
+	storage.Audit
+}
+
+// Config says what a [Provider] is made of. Zero durations mean the default.
+type Config struct {
+	// Issuer is the issuer identifier (OIDC Discovery section 3), a URL without
+	// query, fragment or trailing slash. It is never derived from a request.
+	Issuer       string
+	Store        Store
+	Codes        storage.Codes
+	Interactions storage.Interactions
+	Keys         *keys.Keeper
+
+	// ErrorPage shows an error to the person at the browser, where redirecting
+	// back to the app would be unsafe. Required.
+	ErrorPage func(http.ResponseWriter, *http.Request, *Error)
+	// LoginPath, RegisterPath and ConsentPath are the pages: /login, /register
+	// and /consent by default.
+	LoginPath, RegisterPath, ConsentPath string
+
+	// Now is the database's time. Nil is time.Now.
+	Now func() time.Time
+	// Log is nil for slog.Default.
+	Log *slog.Logger
+
+	// AccessTokenLife is how long access tokens and ID tokens live: 15 minutes.
+	AccessTokenLife time.Duration
+	// RefreshIdle is how long an unused refresh token lives: 30 days.
+	RefreshIdle time.Duration
+	// RefreshEnd is how long a grant lives however much it is used: 180 days.
+	RefreshEnd time.Duration
+	// RefreshGrace is how long the refresh token before the current one is still
+	// answered with the same successor: 10 seconds. A client may have its own.
+	RefreshGrace time.Duration
+	// CodeLife is how long an authorization code lives: 60 seconds.
+	CodeLife time.Duration
+	// InteractionLife is how long an authorize request waits behind pages: 30
+	// minutes.
+	InteractionLife time.Duration
+	// SessionIdle and SessionEnd are the lives of a browser session without
+	// "keep me signed in", 1 hour and 12 hours; RememberLife is both with it: 30
+	// days.
+	SessionIdle, SessionEnd, RememberLife time.Duration
+}
+
+// A Provider answers the endpoints. It is safe for concurrent use.
+type Provider struct {
+	issuer       string
+	secure       bool
+	store        Store
+	codes        storage.Codes
+	interactions storage.Interactions
+	keys         *keys.Keeper
+	errorPage    func(http.ResponseWriter, *http.Request, *Error)
+	pages        map[step]string
+	now          func() time.Time
+	log          *slog.Logger
+	life         lifetimes
+	clients      *clientCache
+	engine       *fosite.Fosite
+	metadata     document
+}
+
+type lifetimes struct {
+	access, refreshIdle, refreshEnd, refreshGrace, code, interaction time.Duration
+	sessionIdle, sessionEnd, remember                                time.Duration
+}
+
+// New checks c and composes fosite's handlers.
+func New(c Config) (*Provider, error) {
+	if c.Store == nil || c.Codes == nil || c.Interactions == nil || c.Keys == nil || c.ErrorPage == nil {
+		return nil, errors.New("provider: Store, Codes, Interactions, Keys and ErrorPage are required")
+	}
+	u, err := url.Parse(c.Issuer)
+	if err != nil || u.Host == "" || (u.Scheme != "https" && u.Scheme != "http") ||
+		u.RawQuery != "" || u.Fragment != "" || u.User != nil || strings.HasSuffix(c.Issuer, "/") {
+		return nil, fmt.Errorf("provider: the issuer %q is not a URL without query, fragment and trailing slash", c.Issuer)
+	}
+	p := &Provider{
+		issuer:       c.Issuer,
+		secure:       u.Scheme == "https",
+		store:        c.Store,
+		codes:        c.Codes,
+		interactions: c.Interactions,
+		keys:         c.Keys,
+		errorPage:    c.ErrorPage,
+		now:          c.Now,
+		log:          c.Log,
+		pages: map[step]string{
+			loginPage:    orDefault(c.LoginPath, "/login"),
+			registerPage: orDefault(c.RegisterPath, "/register"),
+			consentPage:  orDefault(c.ConsentPath, "/consent"),
+		},
+		life: lifetimes{
+			access:       orDefault(c.AccessTokenLife, 15*time.Minute),
+			refreshIdle:  orDefault(c.RefreshIdle, 30*24*time.Hour),
+			refreshEnd:   orDefault(c.RefreshEnd, 180*24*time.Hour),
+			refreshGrace: orDefault(c.RefreshGrace, 10*time.Second),
+			code:         orDefault(c.CodeLife, time.Minute),
+			interaction:  orDefault(c.InteractionLife, 30*time.Minute),
+			sessionIdle:  orDefault(c.SessionIdle, time.Hour),
+			sessionEnd:   orDefault(c.SessionEnd, 12*time.Hour),
+			remember:     orDefault(c.RememberLife, 30*24*time.Hour),
+		},
+	}
+	if p.now == nil {
+		p.now = time.Now
+	}
+	if p.log == nil {
+		p.log = slog.Default()
+	}
+	if id, _ := p.keys.Secret(keys.PurposeRefresh); len(id) != keyIDSize {
+		return nil, fmt.Errorf("provider: the refresh key's id has %d characters, not %d", len(id), keyIDSize)
+	}
+	p.clients = newClientCache(c.Store)
+	p.engine = compose(p)
+	p.metadata = newDocument(p.discovery())
+	return p, nil
+}
+
+func orDefault[T comparable](v, d T) T {
+	var zero T
+	if v == zero {
+		return d
+	}
+	return v
+}

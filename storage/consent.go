@@ -1,0 +1,25 @@
+package storage
+
+import (
+	"context"
+	"time"
+)
+
+// A Consent is what a person allows a client, remembered.
+type Consent struct {
+	UserID    string
+	ClientID  string
+	Scopes    []string
+	GrantedAt time.Time
+}
+
+// Consents keeps remembered consents.
+type Consents interface {
+	// Consent returns what the person allows the client, or ErrNotFound.
+	Consent(ctx context.Context, userID, clientID string) (Consent, error)
+	// PutConsent replaces what the person allows the client. It returns
+	// ErrNotFound when there is no such user or client.
+	PutConsent(ctx context.Context, c Consent) error
+	// DeleteConsent forgets it; it is no error when there is none.
+	DeleteConsent(ctx context.Context, userID, clientID string) error
+}

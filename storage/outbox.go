@@ -1,0 +1,34 @@
+package storage
+
+import (
+	"context"
+	"time"
+)
+
+// A Letter is a mail that is to be sent, a row written in the transaction it
+// reports.
+type Letter struct {
+	// ID is a UUIDv7; it becomes the task's id and the Message-ID.
+	ID string
+	// Kind is the template: account_verification, account_exists, ….
+	Kind string
+	// Sealed is everything else (address, name, code), encrypted with the mail
+	// key.
+	Sealed    []byte
+	CreatedAt time.Time
+	// Deadline is when the letter has lost its point; zero is never.
+	Deadline time.Time
+}
+
+// Outbox keeps letters until they are delivered.
+type Outbox interface {
+	// AddLetters adds letters that report nothing else. It returns ErrConflict
+	// when an id is taken.
+	AddLetters(ctx context.Context, letters ...Letter) error
+	// PendingLetters returns up to limit letters not yet delivered, oldest
+	// first.
+	PendingLetters(ctx context.Context, limit int) ([]Letter, error)
+	// DeleteLetter removes a letter that was delivered or has lost its point.
+	// It is no error when there is none.
+	DeleteLetter(ctx context.Context, id string) error
+}
