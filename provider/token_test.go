@@ -66,6 +66,23 @@ func TestTokens(t *testing.T) {
 			t.Errorf("UserInfo took an ID token: %d", u.status)
 		}
 	})
+	t.Run("sec-E2 typ alone keeps the two apart", func(t *testing.T) {
+		_, claims, _ := strings.Cut(r.text("access_token"), ".")
+		claims, _, _ = strings.Cut(claims, ".")
+		raw, err := base64.RawURLEncoding.DecodeString(claims)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for typ, want := range map[string]int{"at+jwt": 200, "JWT": 401, "logout+jwt": 401} {
+			token, err := o.keys.Sign("ES256", typ, raw)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if u := o.userinfo(token); u.status != want {
+				t.Errorf("typ %s: answered %d", typ, u.status)
+			}
+		}
+	})
 	t.Run("no refresh token without offline_access", func(t *testing.T) {
 		r := o.tokens(c, "", "scope", "openid")
 		if r.body["refresh_token"] != nil || r.body["refresh_token_expires_in"] != nil {
