@@ -1,0 +1,58 @@
+//go:build !slim
+
+package valkey
+
+import (
+	"context"
+	"crypto/rand"
+	"net/url"
+	"sync"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+)
+
+// Embedded starts a server in this process, on loopback with a password of its
+// own, and connects to it. It forgets everything when it is closed.
+func Embedded(ctx context.Context) (*DB, error) {
+	m := miniredis.NewMiniRedis()
+	password := rand.Text()
+	m.RequireAuth(password)
+	if err := m.StartAddr("127.0.0.1:0"); err != nil {
+		return nil, err
+	}
+	// The scheme redis is the one that others understand too.
+	address := url.URL{Scheme: "redis", User: url.UserPassword("", password), Host: m.Addr()}
+	d, err := Open(ctx, address.String())
+	if err != nil {
+		m.Close()
+		return nil, err
+	}
+	done := make(chan struct{})
+	var pass sync.WaitGroup
+	pass.Go(func() { expire(m, done) })
+	d.embedded = true
+	d.stop = sync.OnceFunc(func() {
+		close(done)
+		pass.Wait()
+		m.Close()
+	})
+	return d, nil
+}
+
+// expire makes time pass in m, which does not by itself, until done.
+func expire(m *miniredis.Miniredis, done <-chan struct{}) {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	last := time.Now()
+	for {
+		select {
+		case <-done:
+			return
+		case <-tick.C:
+			now := time.Now()
+			m.FastForward(now.Sub(last))
+			last = now
+		}
+	}
+}

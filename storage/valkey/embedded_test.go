@@ -1,0 +1,88 @@
+//go:build !slim
+
+package valkey_test
+
+import (
+	"errors"
+	"net"
+	"net/url"
+	"testing"
+
+	"github.com/gatehouse-id/gatehouse/storage"
+	"github.com/gatehouse-id/gatehouse/storage/storagetest"
+	"github.com/gatehouse-id/gatehouse/storage/valkey"
+)
+
+func embedded(t *testing.T) *valkey.DB {
+	t.Helper()
+	d, err := valkey.Embedded(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := d.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return d
+}
+
+func TestVolatileEmbedded(t *testing.T) {
+	storagetest.TestVolatile(t, func(t *testing.T) storage.Volatile { return embedded(t) })
+}
+
+func TestEmbedded(t *testing.T) {
+	t.Run("others reach the same memory at its address", func(t *testing.T) {
+		d := embedded(t)
+		if err := d.PutFlow(t.Context(), flow()); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := open(t, d.URL()).Flow(t.Context(), "flow-id"); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Run("two are two", func(t *testing.T) {
+		a, b := embedded(t), embedded(t)
+		if err := a.PutFlow(t.Context(), flow()); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := b.Flow(t.Context(), "flow-id"); !errors.Is(err, storage.ErrNotFound) {
+			t.Errorf("got %v, want %v", err, storage.ErrNotFound)
+		}
+	})
+	t.Run("it listens on loopback alone and wants its password", func(t *testing.T) {
+		u, err := url.Parse(embedded(t).URL())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if ip := net.ParseIP(u.Hostname()); !ip.IsLoopback() {
+			t.Errorf("it listens on %s", u.Host)
+		}
+		for _, user := range []*url.Userinfo{nil, url.UserPassword("", "guess")} {
+			u.User = user
+			if d, err := valkey.Open(t.Context(), u.String()); err == nil {
+				d.Close()
+				t.Errorf("it lets %v in", user)
+			}
+		}
+	})
+	t.Run("it has no policy to be refused for", func(t *testing.T) {
+		if err := embedded(t).CheckPolicy(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Run("closed, even twice, it is gone", func(t *testing.T) {
+		d := embedded(t)
+		if err := errors.Join(d.Close(), d.Close()); err != nil {
+			t.Error(err)
+		}
+		u, err := url.Parse(d.URL())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c, err := net.Dial("tcp", u.Host); err == nil {
+			c.Close()
+			t.Error("it still listens")
+		}
+	})
+}
