@@ -1,0 +1,235 @@
+package login
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/subtle"
+	_ "embed"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"runtime"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"golang.org/x/crypto/argon2"
+	"golang.org/x/crypto/bcrypt"
+	"golang.org/x/text/unicode/norm"
+)
+
+// How many characters (Unicode code points, after NFKC) a password has.
+const (
+	MinPassword = 12
+	MaxPassword = 128
+)
+
+//go:embed common.txt
+var commonText string
+
+// checkNewPassword is the policy for a password that a person chooses. It is
+// never asked at sign-in.
+func checkNewPassword(password, name, email string) Reason {
+	password = norm.NFKC.String(password)
+	switch n := utf8.RuneCountInString(password); {
+	case n == 0:
+		return PasswordMissing
+	case n < MinPassword:
+		return PasswordTooShort
+	case n > MaxPassword:
+		return PasswordTooLong
+	case isCommon(password):
+		return PasswordCommon
+	case isPersonal(password, name, email):
+		return PasswordPersonal
+	}
+	return ""
+}
+
+// isCommon reports whether a password is one that attackers try first: one of
+// the list, one of the list with digits and signs around it, or something short
+// over and over.
+func isCommon(password string) bool {
+	p := strings.ToLower(password)
+	core := strings.TrimFunc(p, func(r rune) bool { return !unicode.IsLetter(r) })
+	unit := repeated(p)
+	return listed(p) || listed(core) || listed(repeated(core)) || listed(unit) ||
+		utf8.RuneCountInString(unit) <= 4
+}
+
+// listed reports whether p is a line of the list.
+func listed(p string) bool {
+	return p != "" && strings.Contains(commonText, "\n"+p+"\n")
+}
+
+// repeated returns the shortest text of which p is a repetition: p itself when
+// there is no shorter.
+func repeated(p string) string {
+	if p == "" {
+		return p
+	}
+	// p first occurs in pp, after the start, where a repetition begins anew.
+	period := strings.Index((p + p)[1:], p) + 1
+	return p[:period]
+}
+
+// isPersonal reports whether a password contains the person's name, a word of
+// it, their address or its local part. Words of fewer than four characters are
+// in too many passwords to count.
+func isPersonal(password, name, email string) bool {
+	p := fold(password)
+	local, _, _ := strings.Cut(email, "@")
+	words := append(strings.Fields(name), name, strings.Join(strings.Fields(name), ""), local)
+	for _, w := range words {
+		if w = fold(w); utf8.RuneCountInString(w) >= 4 && strings.Contains(p, w) {
+			return true
+		}
+	}
+	return false
+}
+
+func fold(s string) string {
+	return strings.ToLower(norm.NFKC.String(strings.TrimSpace(s)))
+}
+
+// The cost of a new hash: the first choice of OWASP's password storage page
+// that fits a small server.
+const (
+	argonMemory = 19 * 1024 // KiB
+	argonTime   = 2
+	argonLanes  = 1
+	argonSalt   = 16
+	argonKey    = 32
+)
+
+const (
+	// hashQueue is how many wait, for each core, behind the one that hashes.
+	hashQueue = 8
+	// hashRetry is how long somebody waits whom the queue had no room for.
+	hashRetry = 2 * time.Second
+)
+
+// A hasher makes and checks password hashes, one at a time for each core.
+type hasher struct {
+	// running holds a place for each hash in progress, queued one for each of
+	// those and for each that waits.
+	running, queued chan struct{}
+	// decoy is the hash of a password that nobody knows.
+	decoy string
+	// hashed is told of every hash made or checked; nil but in tests.
+	hashed func()
+}
+
+func newHasher() *hasher {
+	cores := runtime.GOMAXPROCS(0)
+	return &hasher{
+		running: make(chan struct{}, cores),
+		queued:  make(chan struct{}, cores*(1+hashQueue)),
+		decoy:   argonHash(rand.Text()),
+	}
+}
+
+// hash returns the hash of a new password in PHC string format. It returns a
+// Busy refusal when the queue is full.
+func (h *hasher) hash(ctx context.Context, password string) (string, error) {
+	done, err := h.enter(ctx)
+	if err != nil {
+		return "", err
+	}
+	defer done()
+	return argonHash(password), nil
+}
+
+// check reports whether hash is of that password. An empty hash is checked in
+// the same time as any other and is of none. It returns a Busy refusal when
+// the queue is full.
+func (h *hasher) check(ctx context.Context, hash, password string) (bool, error) {
+	done, err := h.enter(ctx)
+	if err != nil {
+		return false, err
+	}
+	defer done()
+	if hash == "" {
+		_, err := matches(h.decoy, password)
+		return false, err
+	}
+	return matches(hash, password)
+}
+
+// enter waits for a place to hash in.
+func (h *hasher) enter(ctx context.Context) (done func(), _ error) {
+	select {
+	case h.queued <- struct{}{}:
+	default:
+		return nil, refuseFor(Busy, hashRetry)
+	}
+	select {
+	case h.running <- struct{}{}:
+	case <-ctx.Done():
+		<-h.queued
+		return nil, fmt.Errorf("login: wait to hash: %w", ctx.Err())
+	}
+	if h.hashed != nil {
+		h.hashed()
+	}
+	return func() { <-h.running; <-h.queued }, nil
+}
+
+// HashPassword returns the hash of a password that an operator gives to an
+// account, or a refusal when people might not choose it themselves. Who the
+// account is for is not looked at, and nobody waits in a queue.
+func HashPassword(password string) (string, error) {
+	if reason := checkNewPassword(password, "", ""); reason != "" {
+		return "", refuse(Problem{FieldPassword, reason})
+	}
+	return argonHash(password), nil
+}
+
+func argonHash(password string) string {
+	salt := make([]byte, argonSalt)
+	rand.Read(salt) // never fails (see its documentation)
+	key := argon2.IDKey([]byte(norm.NFKC.String(password)), salt, argonTime, argonMemory, argonLanes, argonKey)
+	return fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$%s$%s", argon2.Version, argonMemory, argonTime, argonLanes,
+		base64.RawStdEncoding.EncodeToString(salt), base64.RawStdEncoding.EncodeToString(key))
+}
+
+// matches reports whether hash, argon2id or bcrypt, is of that password.
+func matches(hash, password string) (bool, error) {
+	password = norm.NFKC.String(password)
+	if strings.HasPrefix(hash, "$2") {
+		err := bcrypt.CompareHashAndPassword([]byte(hash), []byte(password))
+		if errors.Is(err, bcrypt.ErrMismatchedHashAndPassword) {
+			return false, nil
+		}
+		if err != nil {
+			return false, fmt.Errorf("login: check bcrypt hash: %w", err)
+		}
+		// bcrypt reads 72 bytes; what it did not read has not been proved.
+		return len(password) <= 72, nil
+	}
+	return argonMatches(hash, password)
+}
+
+func argonMatches(hash, password string) (bool, error) {
+	malformed := errors.New("login: malformed password hash")
+	parts := strings.Split(hash, "$")
+	if len(parts) != 6 || parts[1] != "argon2id" || parts[2] != fmt.Sprintf("v=%d", argon2.Version) {
+		return false, malformed
+	}
+	var memory, time uint32
+	var lanes uint8
+	if _, err := fmt.Sscanf(parts[3], "m=%d,t=%d,p=%d", &memory, &time, &lanes); err != nil || time == 0 || lanes == 0 {
+		return false, malformed
+	}
+	salt, err := base64.RawStdEncoding.DecodeString(parts[4])
+	if err != nil {
+		return false, malformed
+	}
+	want, err := base64.RawStdEncoding.DecodeString(parts[5])
+	if err != nil || len(want) < 16 {
+		return false, malformed
+	}
+	got := argon2.IDKey([]byte(password), salt, time, memory, lanes, uint32(len(want)))
+	return subtle.ConstantTimeCompare(got, want) == 1, nil
+}

@@ -1,0 +1,99 @@
+package login
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gatehouse-id/gatehouse/storage"
+)
+
+var update = flag.Bool("update", false, "write testdata/flow.mermaid")
+
+var (
+	purposes = []Purpose{ToRegister, ToSignIn}
+	people   = []struct {
+		are  string
+		user storage.User
+	}{
+		{"mailbox not proved", storage.User{}},
+		{"mailbox proved", storage.User{EmailVerifiedAt: time.Unix(1, 0)}},
+	}
+)
+
+func TestNext(t *testing.T) {
+	unproved, proved := people[0].user, people[1].user
+	tests := []struct {
+		about  string
+		why    Purpose
+		user   storage.User
+		proven Proofs
+		want   Step
+	}{
+		{"somebody new proves the mailbox first", ToRegister, unproved, nil, VerifyEmail},
+		{"and is done with it", ToRegister, unproved, Proofs{VerifyEmail}, Done},
+		{"signing in to an unproved account proves the mailbox first", ToSignIn, unproved, nil, VerifyEmail},
+		{"and is done with it", ToSignIn, unproved, Proofs{VerifyEmail}, Done},
+		{"signing in to a proved account asks nothing more", ToSignIn, proved, nil, Done},
+	}
+	for _, tt := range tests {
+		t.Run(tt.about, func(t *testing.T) {
+			if got := next(tt.why, tt.user, tt.proven); got != tt.want {
+				t.Errorf("next = %s, want %s", got, tt.want)
+			}
+		})
+	}
+}
+
+// TestDiagram draws every way that next leads.
+func TestDiagram(t *testing.T) {
+	var edges []string
+	for _, why := range purposes {
+		for _, person := range people {
+			if why == ToRegister && person.user.EmailVerified() {
+				continue // a decoy, which leads nowhere
+			}
+			from, proven := string(why), Proofs(nil)
+			for step := Step(""); step != Done; {
+				step = next(why, person.user, proven)
+				if proven.Has(step) {
+					t.Fatalf("%s, %s: %s is asked twice", why, person.are, step)
+				}
+				label := ""
+				if len(proven) == 0 {
+					label = ": " + person.are
+				}
+				edge := fmt.Sprintf("    %s --> %s%s\n", from, step, label)
+				if !slices.Contains(edges, edge) {
+					edges = append(edges, edge)
+				}
+				from, proven = string(step), append(proven, step)
+			}
+		}
+	}
+	var b strings.Builder
+	b.WriteString("%% Drawn from next in step.go by go test ./login -update. Do not edit.\nstateDiagram-v2\n")
+	for _, why := range purposes {
+		fmt.Fprintf(&b, "    [*] --> %s\n", why)
+	}
+	b.WriteString(strings.Join(edges, ""))
+	fmt.Fprintf(&b, "    %s --> [*]\n", Done)
+
+	const file = "testdata/flow.mermaid"
+	if *update {
+		if err := os.WriteFile(file, []byte(b.String()), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b.String() != string(want) {
+		t.Errorf("%s is out of date; run go test ./login -update. It should be:\n%s", file, b.String())
+	}
+}

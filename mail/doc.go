@@ -1,0 +1,14 @@
+// Package mail brings letters from the outbox to the people they are for.
+//
+// A letter is sealed by [Sealer] before it becomes a row of the outbox, in the
+// transaction it reports. [Relay] hands rows to a queue in Valkey (asynq) under
+// their own ids and removes a row only when the queue says that the letter was
+// delivered. [Worker] takes letters from the queue, opens them, writes them
+// out with the templates here and gives them to a [Sender].
+//
+// Delivery is at least once: a letter comes twice only after a crash, a wiped
+// queue or an ambiguous reply of the mail server, and then under the same
+// Message-ID. A letter past its deadline is not sent.
+//
+// The package knows no account, no database and no HTTP.
+package mail

@@ -1,0 +1,78 @@
+package mail
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/hibiken/asynq"
+)
+
+const (
+	// queue is asynq's queue of letters, taskPrefix and a kind the type of a
+	// task. The task's id is the row's, its payload the sealed letter.
+	queue      = "mail"
+	taskPrefix = "letter:"
+	// retention is how long a delivered task is remembered. It stops the relay
+	// from enqueueing a letter that was delivered, so it is long.
+	retention = 24 * time.Hour
+	// maxRetry and retryDelay together try for more than a day.
+	maxRetry = 300
+	// sendTimeout ends a conversation with a mail server.
+	sendTimeout = 30 * time.Second
+)
+
+// retryDelay is how long to wait after the nth failure. A code lives five
+// minutes, so the first tries come soon.
+func retryDelay(n int, _ error, _ *asynq.Task) time.Duration {
+	return min(2*time.Second<<min(n, 8), 5*time.Minute)
+}
+
+// connection reads the address of a Valkey server:
+// valkey://[user[:password]@]host[:port][/db], or valkeys:// for TLS; redis://
+// and rediss:// mean the same.
+func connection(rawURL string) (asynq.RedisClientOpt, error) {
+	u, err := url.Parse(rawURL)
+	if err != nil {
+		// The parser's error repeats the URL, and the URL has a password.
+		return asynq.RedisClientOpt{}, fmt.Errorf("mail: malformed Valkey URL")
+	}
+	o := asynq.RedisClientOpt{Addr: u.Host, Username: u.User.Username()}
+	o.Password, _ = u.User.Password()
+	switch u.Scheme {
+	case "valkey", "redis":
+	case "valkeys", "rediss":
+		o.TLSConfig = &tls.Config{ServerName: u.Hostname(), MinVersion: tls.VersionTLS12}
+	default:
+		return asynq.RedisClientOpt{}, fmt.Errorf("mail: a Valkey URL begins with valkey:// or valkeys://, not %q", u.Scheme)
+	}
+	if u.Hostname() == "" {
+		return asynq.RedisClientOpt{}, fmt.Errorf("mail: Valkey URL without host")
+	}
+	if u.Port() == "" {
+		o.Addr = u.Hostname() + ":6379"
+	}
+	if db := strings.Trim(u.Path, "/"); db != "" {
+		if o.DB, err = strconv.Atoi(db); err != nil {
+			return asynq.RedisClientOpt{}, fmt.Errorf("mail: database %q of the Valkey URL is no number", db)
+		}
+	}
+	return o, nil
+}
+
+// queueLog gives asynq's log lines to slog.
+type queueLog struct{ log *slog.Logger }
+
+func (l queueLog) write(level slog.Level, args []any) {
+	l.log.Log(context.Background(), level, "mail queue: "+fmt.Sprint(args...))
+}
+func (l queueLog) Debug(args ...any) { l.write(slog.LevelDebug, args) }
+func (l queueLog) Info(args ...any)  { l.write(slog.LevelInfo, args) }
+func (l queueLog) Warn(args ...any)  { l.write(slog.LevelWarn, args) }
+func (l queueLog) Error(args ...any) { l.write(slog.LevelError, args) }
+func (l queueLog) Fatal(args ...any) { l.write(slog.LevelError, args) }

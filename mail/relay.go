@@ -1,0 +1,189 @@
+package mail
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/hibiken/asynq"
+)
+
+// relayBatch is how many rows one turn of the relay looks at.
+const relayBatch = 1000
+
+// A Row is a sealed letter as the outbox keeps it.
+type Row struct {
+	// ID is a UUIDv7; it becomes the task's id and the Message-ID.
+	ID     string
+	Kind   string
+	Sealed []byte
+	// CreatedAt is not used here. With it, a Row has the shape of the outbox's
+	// own record and one converts to the other.
+	CreatedAt time.Time
+	// Deadline is when the letter has lost its point; zero is never.
+	Deadline time.Time
+}
+
+// RelayConfig is what a Relay is made of.
+type RelayConfig struct {
+	// Pending returns up to limit rows of the outbox, oldest first; Delete
+	// removes one. Both are required.
+	Pending func(ctx context.Context, limit int) ([]Row, error)
+	Delete  func(ctx context.Context, id string) error
+	// ValkeyURL is where the queue is: valkey:// or valkeys://.
+	ValkeyURL string
+	// Every is how often the outbox is read without a nudge; zero is one
+	// second.
+	Every time.Duration
+	// Now is the time by the clock that deadlines were made with; nil is
+	// time.Now.
+	Now func() time.Time
+	// Log is where trouble is told; nil is slog.Default.
+	Log *slog.Logger
+}
+
+// A Relay takes letters from the outbox to the queue. Any number may run over
+// one outbox.
+type Relay struct {
+	config    RelayConfig
+	conn      asynq.RedisClientOpt
+	client    *asynq.Client
+	inspector *asynq.Inspector
+	nudged    chan struct{}
+}
+
+// NewRelay returns a Relay. It connects when it runs.
+func NewRelay(c RelayConfig) (*Relay, error) {
+	if c.Pending == nil || c.Delete == nil {
+		return nil, errors.New("mail: Pending and Delete are required")
+	}
+	conn, err := connection(c.ValkeyURL)
+	if err != nil {
+		return nil, err
+	}
+	if c.Every == 0 {
+		c.Every = time.Second
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Log == nil {
+		c.Log = slog.Default()
+	}
+	return &Relay{
+		config:    c,
+		conn:      conn,
+		client:    asynq.NewClient(conn),
+		inspector: asynq.NewInspector(conn),
+		nudged:    make(chan struct{}, 1),
+	}, nil
+}
+
+// Nudge says that letters were committed just now. It never blocks.
+func (r *Relay) Nudge() {
+	select {
+	case r.nudged <- struct{}{}:
+	default: // one is waiting already, and its turn will see these letters too
+	}
+}
+
+// Run relays until ctx ends and then gives back its connections. A turn that
+// fails is logged and tried again with the next.
+func (r *Relay) Run(ctx context.Context) error {
+	t := time.NewTicker(r.config.Every)
+	defer t.Stop()
+	for {
+		if err := r.turn(ctx); err != nil && ctx.Err() == nil {
+			r.config.Log.ErrorContext(ctx, "mail: letters are waiting", "err", err)
+		}
+		select {
+		case <-ctx.Done():
+			return errors.Join(r.client.Close(), r.inspector.Close())
+		case <-r.nudged:
+		case <-t.C:
+		}
+	}
+}
+
+// turn looks at every pending row once.
+func (r *Relay) turn(ctx context.Context) error {
+	rows, err := r.config.Pending(ctx, relayBatch)
+	if err != nil {
+		return fmt.Errorf("mail: read outbox: %w", err)
+	}
+	for _, row := range rows {
+		if err := r.relay(ctx, row); err != nil {
+			return fmt.Errorf("mail: relay letter %s: %w", row.ID, err)
+		}
+	}
+	return nil
+}
+
+// relay moves one row on, by what the queue knows of it.
+func (r *Relay) relay(ctx context.Context, row Row) error {
+	late := !row.Deadline.IsZero() && !r.config.Now().Before(row.Deadline)
+
+	task, err := r.inspector.GetTaskInfo(queue, row.ID)
+	if errors.Is(err, asynq.ErrQueueNotFound) {
+		// Never used, or Valkey was wiped. A client registers the queue once in
+		// its life, so only a new one registers it again.
+		if err := r.client.Close(); err != nil {
+			return err
+		}
+		r.client = asynq.NewClient(r.conn)
+		err = asynq.ErrTaskNotFound
+	}
+	switch {
+	case errors.Is(err, asynq.ErrTaskNotFound):
+		if late {
+			return r.giveUp(ctx, row, "deadline")
+		}
+		return r.enqueue(ctx, row)
+	case err != nil:
+		return err
+	case task.State == asynq.TaskStateCompleted:
+		return r.config.Delete(ctx, row.ID)
+	case task.State == asynq.TaskStateActive:
+		return nil // somebody is sending it
+	case task.State == asynq.TaskStateArchived:
+		if err := r.giveUp(ctx, row, "refused"); err != nil {
+			return err
+		}
+		return r.forget(row.ID)
+	case late:
+		if err := r.giveUp(ctx, row, "deadline"); err != nil {
+			return err
+		}
+		return r.forget(row.ID)
+	default:
+		return nil // waiting for its turn, or to be tried again
+	}
+}
+
+func (r *Relay) enqueue(ctx context.Context, row Row) error {
+	_, err := r.client.EnqueueContext(ctx, asynq.NewTask(taskPrefix+row.Kind, row.Sealed),
+		asynq.Queue(queue), asynq.TaskID(row.ID), asynq.Retention(retention),
+		asynq.MaxRetry(maxRetry), asynq.Timeout(2*sendTimeout))
+	if errors.Is(err, asynq.ErrTaskIDConflict) {
+		return nil // another relay was first
+	}
+	return err
+}
+
+// giveUp removes a row that was not delivered and never will be.
+func (r *Relay) giveUp(ctx context.Context, row Row, why string) error {
+	r.config.Log.WarnContext(ctx, "mail: letter given up", "letter", row.ID, "kind", row.Kind, "why", why)
+	return r.config.Delete(ctx, row.ID)
+}
+
+// forget removes a task that has no row any more. A task that was taken up or
+// removed meanwhile is left to whoever did so.
+func (r *Relay) forget(id string) error {
+	err := r.inspector.DeleteTask(queue, id)
+	if errors.Is(err, asynq.ErrTaskNotFound) {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,130 @@
+package mail
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/hibiken/asynq"
+)
+
+// ErrRefused says that a mail server will never take this message. Any other
+// error of a [Sender] may pass.
+var ErrRefused = errors.New("mail: refused for good")
+
+// A Sender gives messages to the world. Its errors name no address: they are
+// logged, and kept in the queue.
+type Sender interface {
+	// Send sends m, or returns an error that wraps ErrRefused when it is of no
+	// use to try again.
+	Send(ctx context.Context, m Message) error
+}
+
+// WorkerConfig is what a Worker is made of.
+type WorkerConfig struct {
+	// ValkeyURL is where the queue is: valkey:// or valkeys://.
+	ValkeyURL string
+	// Sealer opens letters and Sender sends them. Required.
+	Sealer *Sealer
+	Sender Sender
+	// Brand is what the letters call us; empty is "Gatehouse".
+	Brand string
+	// Now is the time; nil is time.Now.
+	Now func() time.Time
+	// Log is where trouble is told; nil is slog.Default.
+	Log *slog.Logger
+}
+
+// A Worker sends the letters of the queue. Any number may run over one queue.
+type Worker struct {
+	server *asynq.Server
+	sealer *Sealer
+	sender Sender
+	writer *writer
+	now    func() time.Time
+}
+
+// NewWorker returns a Worker. It connects when it runs.
+func NewWorker(c WorkerConfig) (*Worker, error) {
+	if c.Sealer == nil || c.Sender == nil {
+		return nil, errors.New("mail: Sealer and Sender are required")
+	}
+	conn, err := connection(c.ValkeyURL)
+	if err != nil {
+		return nil, err
+	}
+	if c.Brand == "" {
+		c.Brand = DefaultBrand
+	}
+	w, err := newWriter(c.Brand)
+	if err != nil {
+		return nil, err
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Log == nil {
+		c.Log = slog.Default()
+	}
+	return &Worker{
+		sealer: c.Sealer, sender: c.Sender, writer: w, now: c.Now,
+		server: asynq.NewServer(conn, asynq.Config{
+			Queues:                   map[string]int{queue: 1},
+			Concurrency:              8,
+			TaskCheckInterval:        100 * time.Millisecond, // asynq polls; somebody waits for the code
+			DelayedTaskCheckInterval: time.Second,
+			RetryDelayFunc:           retryDelay,
+			ShutdownTimeout:          sendTimeout,
+			Logger:                   queueLog{c.Log},
+			LogLevel:                 asynq.WarnLevel,
+			ErrorHandler: asynq.ErrorHandlerFunc(func(ctx context.Context, t *asynq.Task, err error) {
+				id, _ := asynq.GetTaskID(ctx)
+				c.Log.WarnContext(ctx, "mail: letter not sent", "letter", id,
+					"kind", strings.TrimPrefix(t.Type(), taskPrefix), "err", err)
+			}),
+		}),
+	}, nil
+}
+
+// Run sends letters until ctx ends; those being sent are finished first. It
+// returns an error at once when Valkey does not answer.
+func (w *Worker) Run(ctx context.Context) error {
+	if err := w.server.Ping(); err != nil {
+		return fmt.Errorf("mail: reach Valkey: %w", err)
+	}
+	if err := w.server.Start(asynq.HandlerFunc(w.handle)); err != nil {
+		return fmt.Errorf("mail: start worker: %w", err)
+	}
+	<-ctx.Done()
+	w.server.Shutdown()
+	return nil
+}
+
+// handle sends one letter.
+func (w *Worker) handle(ctx context.Context, t *asynq.Task) error {
+	id, _ := asynq.GetTaskID(ctx)
+	l, err := w.sealer.Open(id, strings.TrimPrefix(t.Type(), taskPrefix), t.Payload())
+	if err != nil {
+		// Not SkipRetry: a worker with the right key may take the next try.
+		return err
+	}
+	now := w.now()
+	if !l.ExpiresAt.IsZero() && !now.Before(l.ExpiresAt) {
+		return fmt.Errorf("mail: deadline passed: %w", asynq.SkipRetry)
+	}
+	m, err := w.writer.write(id, l, now)
+	if err != nil {
+		// Not SkipRetry: a newer worker may know the kind.
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, sendTimeout)
+	defer cancel()
+	err = w.sender.Send(ctx, m)
+	if errors.Is(err, ErrRefused) {
+		return fmt.Errorf("%w: %w", err, asynq.SkipRetry)
+	}
+	return err
+}
