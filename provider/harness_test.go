@@ -93,7 +93,7 @@ func newOP(t *testing.T) *op {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = o.mem.Close() })
-	o.mem.OnRoundTrip = o.trips.valkey
+	o.mem.OnRoundTrip, o.mem.Now = o.trips.valkey, o.now
 	seal := make([]byte, 32)
 	_, _ = rand.Read(seal)
 	if o.keys, err = keys.New(ctx, keys.Config{Store: o.db, SealKey: seal, Now: o.now}); err != nil {

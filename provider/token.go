@@ -123,19 +123,18 @@ func (p *Provider) checkRefresh(r *http.Request, w *work, scopes []string) *Erro
 		}
 	}
 	w.scopes = scopes
-	if w.resources, err = narrow(g.Resources, w.form["resource"]); err != nil {
-		return refuse(errInvalidTarget, err.Error())
-	}
-	return nil
+	var e *Error
+	w.resources, e = narrow(g.Resources, w.form["resource"])
+	return e
 }
 
 // narrow returns the resources asked for, all of which must have been granted
 // (RFC 8707 section 2.2).
-func narrow(granted, asked []string) ([]string, error) {
+func narrow(granted, asked []string) ([]string, *Error) {
 	var out []string
 	for _, r := range asked {
 		if !slices.Contains(granted, r) {
-			return nil, errors.New("The resource was not granted.")
+			return nil, refuse(errInvalidTarget, "The resource was not granted.")
 		}
 		if !slices.Contains(out, r) {
 			out = append(out, r)
@@ -222,8 +221,9 @@ func (p *Provider) redeem(ctx context.Context, w *work) error {
 	}
 	resources := g.Resources
 	if w.form.Has("resource") {
-		if resources, err = narrow(g.Resources, w.form["resource"]); err != nil {
-			return refuse(errInvalidTarget, err.Error())
+		var e *Error
+		if resources, e = narrow(g.Resources, w.form["resource"]); e != nil {
+			return e
 		}
 	}
 	switch err := p.store.CreateGrant(ctx, g); {
