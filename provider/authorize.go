@@ -156,11 +156,15 @@ func (p *Provider) dispatch(w http.ResponseWriter, r *http.Request, i storage.In
 	}
 }
 
-// decide asks what of the request's scopes the person agrees to.
+// decide asks what of the request's scopes the person agrees to. What was agreed
+// before does not count for an app that anybody on the machine could pose as.
 func (p *Provider) decide(ctx context.Context, i storage.Interaction, q request, userID string) (consent.Decision, error) {
 	a := consent.Asked{Scopes: q.scopes, FirstParty: q.client.FirstParty, Prompt: q.prompt}
 	if i.Consented != nil && i.ConsentedBy == userID {
 		a.JustAgreed = i.Consented
+	}
+	if p.impostors(q) {
+		return consent.Decide(a), nil
 	}
 	remembered, err := p.store.Consent(ctx, userID, q.client.ID)
 	switch {
@@ -170,6 +174,17 @@ func (p *Provider) decide(ctx context.Context, i storage.Interaction, q request,
 		return consent.Decision{}, fmt.Errorf("provider: consent: %w", err)
 	}
 	return consent.Decide(a), nil
+}
+
+// impostors reports whether another app could receive the answer in the client's
+// name: the client has no secret, and its redirect URI is of a loopback port or
+// a private-use scheme, which whoever comes first may take (RFC 8252 section
+// 8.6). Our own pages are nobody else's.
+func (p *Provider) impostors(q request) bool {
+	if !q.client.Public() || q.client.FirstParty || strings.HasPrefix(q.redirectURI, p.issuer+"/") {
+		return false
+	}
+	return !strings.HasPrefix(q.redirectURI, "https://")
 }
 
 // finish forgets an interaction whose request has been answered, so that going

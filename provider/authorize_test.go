@@ -267,6 +267,31 @@ func TestAuthorizeRefusals(t *testing.T) {
 			}
 		}
 	})
+	t.Run("sec-A12 a public native client is asked about each time", func(t *testing.T) {
+		b := o.browser()
+		for _, try := range []struct {
+			redirect string
+			client   storage.Client
+			asked    int64
+		}{
+			{"http://127.0.0.1/cb", storage.Client{}, 2},
+			{"com.example.app:/cb", storage.Client{}, 2},
+			{"http://127.0.0.1/cb", storage.Client{AuthMethod: storage.AuthSecretBasic}, 1},
+			{"http://127.0.0.1/cb", storage.Client{FirstParty: true}, 0},
+			{"https://app.example/cb", storage.Client{}, 1},
+			{o.issuer + "/app/cb", storage.Client{}, 1},
+		} {
+			try.client.RedirectURIs = []string{try.redirect}
+			c, _ := o.client(try.client)
+			before := o.consents.Load()
+			for range 2 {
+				b.authorize(o.request(c))
+			}
+			if asked := o.consents.Load() - before; asked != try.asked {
+				t.Errorf("%s %+v: asked %d times, want %d", try.redirect, try.client, asked, try.asked)
+			}
+		}
+	})
 	t.Run("sec-A13 an interaction is worth nothing in another browser", func(t *testing.T) {
 		o.silent.Store(true)
 		defer o.silent.Store(false)

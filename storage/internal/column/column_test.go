@@ -1,0 +1,56 @@
+package column
+
+import (
+	"reflect"
+	"testing"
+	"time"
+)
+
+func TestTime(t *testing.T) {
+	in := time.Date(2031, 5, 4, 3, 2, 1, 123456789, time.FixedZone("", -3*3600))
+	want := time.Date(2031, 5, 4, 6, 2, 1, 123456000, time.UTC)
+	value, err := Time(in).Value()
+	if err != nil || value != any(want) {
+		t.Errorf("kept as %v, %v; want %v", value, err, want)
+	}
+	var got Time
+	if err := got.Scan(want.In(time.FixedZone("", 3600))); err != nil || time.Time(got) != want {
+		t.Errorf("read as %v, %v; want %v", time.Time(got), err, want)
+	}
+	if value, err := (Time{}).Value(); err != nil || value != nil {
+		t.Errorf("the zero time is kept as %v, %v", value, err)
+	}
+	if err := got.Scan(nil); err != nil || !time.Time(got).IsZero() {
+		t.Errorf("NULL is read as %v, %v", time.Time(got), err)
+	}
+	if err := got.Scan("2031-05-04"); err == nil {
+		t.Error("text was read as a time")
+	}
+}
+
+func TestStrings(t *testing.T) {
+	for _, c := range []struct {
+		list Strings
+		text string
+		back Strings
+	}{
+		{nil, `[]`, nil},
+		{Strings{}, `[]`, nil},
+		{Strings{"openid", "a b", `"\`, ""}, `["openid","a b","\"\\",""]`, Strings{"openid", "a b", `"\`, ""}},
+	} {
+		value, err := c.list.Value()
+		if err != nil || value != any(c.text) {
+			t.Errorf("%q is kept as %v, %v", c.list, value, err)
+		}
+		got := Strings{"left over"}
+		if err := got.Scan(c.text); err != nil || !reflect.DeepEqual(got, c.back) {
+			t.Errorf("%s is read as %#v, %v", c.text, got, err)
+		}
+	}
+	var got Strings
+	for _, bad := range []any{nil, 1, "{", `[1]`, ``} {
+		if err := got.Scan(bad); err == nil {
+			t.Errorf("%v was read as %q", bad, got)
+		}
+	}
+}

@@ -1,0 +1,271 @@
+// Package row turns rows into records. The generated code of both engines has
+// the same fields, so a row of either converts to the type here, and does not
+// compile when the engines drift apart.
+package row
+
+import (
+	"slices"
+	"time"
+
+	"github.com/gatehouse-id/gatehouse/storage"
+	"github.com/gatehouse-id/gatehouse/storage/internal/column"
+)
+
+// A User is a row of users.
+type User struct {
+	ID              string
+	Email           string
+	EmailKey        string
+	Name            string
+	EmailVerifiedAt column.Time
+	Status          string
+	Epoch           int64
+	CreatedAt       column.Time
+	UpdatedAt       column.Time
+}
+
+// Record returns the record of the row.
+func (u User) Record() storage.User {
+	return storage.User{
+		ID:              u.ID,
+		Email:           u.Email,
+		Name:            u.Name,
+		EmailVerifiedAt: time.Time(u.EmailVerifiedAt),
+		Status:          storage.UserStatus(u.Status),
+		Epoch:           u.Epoch,
+		CreatedAt:       time.Time(u.CreatedAt),
+		UpdatedAt:       time.Time(u.UpdatedAt),
+	}
+}
+
+// A Client is a row of clients.
+type Client struct {
+	ID           string
+	Name         string
+	AuthMethod   string
+	SecretHashes column.Sums
+	RedirectURIs column.Strings
+	GrantTypes   column.Strings
+	Scopes       column.Strings
+	Resources    column.Strings
+	FirstParty   bool
+	OptionalPKCE bool
+	IDTokenAlg   string
+	RefreshGrace *int64
+	CreatedAt    column.Time
+	UpdatedAt    column.Time
+}
+
+// Record returns the record of the row.
+func (c Client) Record() storage.Client {
+	return storage.Client{
+		ID:           c.ID,
+		Name:         c.Name,
+		AuthMethod:   c.AuthMethod,
+		SecretHashes: c.SecretHashes,
+		RedirectURIs: c.RedirectURIs,
+		GrantTypes:   c.GrantTypes,
+		Scopes:       c.Scopes,
+		Resources:    c.Resources,
+		FirstParty:   c.FirstParty,
+		OptionalPKCE: c.OptionalPKCE,
+		IDTokenAlg:   c.IDTokenAlg,
+		RefreshGrace: duration(c.RefreshGrace),
+		CreatedAt:    time.Time(c.CreatedAt),
+		UpdatedAt:    time.Time(c.UpdatedAt),
+	}
+}
+
+// A Consent is a row of consents.
+type Consent struct {
+	UserID    string
+	ClientID  string
+	Scopes    column.Strings
+	GrantedAt column.Time
+}
+
+// Record returns the record of the row.
+func (c Consent) Record() storage.Consent {
+	return storage.Consent{
+		UserID:    c.UserID,
+		ClientID:  c.ClientID,
+		Scopes:    c.Scopes,
+		GrantedAt: time.Time(c.GrantedAt),
+	}
+}
+
+// A Session is a row of sessions.
+type Session struct {
+	ID         string
+	SecretHash []byte
+	UserID     string
+	UserEpoch  int64
+	AuthTime   column.Time
+	AMR        column.Strings
+	Remember   bool
+	CreatedAt  column.Time
+	ExpiresAt  column.Time
+	EndsAt     column.Time
+}
+
+// Record returns the record of the row.
+func (s Session) Record() storage.Session {
+	return storage.Session{
+		ID:         s.ID,
+		SecretHash: s.SecretHash,
+		UserID:     s.UserID,
+		UserEpoch:  s.UserEpoch,
+		AuthTime:   time.Time(s.AuthTime),
+		AMR:        s.AMR,
+		Remember:   s.Remember,
+		CreatedAt:  time.Time(s.CreatedAt),
+		ExpiresAt:  time.Time(s.ExpiresAt),
+		EndsAt:     time.Time(s.EndsAt),
+	}
+}
+
+// A Grant is a row of grants.
+type Grant struct {
+	ID            string
+	HandleHash    []byte
+	ClientID      string
+	UserID        string
+	UserEpoch     int64
+	SessionID     string
+	Scopes        column.Strings
+	OfflineAccess bool
+	Resources     column.Strings
+	Nonce         string
+	AuthTime      column.Time
+	AMR           column.Strings
+	JKT           string
+	Generation    int64
+	Outcome       string
+	CreatedAt     column.Time
+	RotatedAt     column.Time
+	ExpiresAt     column.Time
+	EndsAt        column.Time
+	RevokedAt     column.Time
+}
+
+// Record returns the record of the row.
+func (g Grant) Record() storage.Grant {
+	return storage.Grant{
+		ID:         g.ID,
+		HandleHash: g.HandleHash,
+		ClientID:   g.ClientID,
+		UserID:     g.UserID,
+		UserEpoch:  g.UserEpoch,
+		SessionID:  g.SessionID,
+		Scopes:     g.Scopes,
+		Resources:  g.Resources,
+		Nonce:      g.Nonce,
+		AuthTime:   time.Time(g.AuthTime),
+		AMR:        g.AMR,
+		JKT:        g.JKT,
+		Generation: g.Generation,
+		CreatedAt:  time.Time(g.CreatedAt),
+		RotatedAt:  time.Time(g.RotatedAt),
+		ExpiresAt:  time.Time(g.ExpiresAt),
+		EndsAt:     time.Time(g.EndsAt),
+		RevokedAt:  time.Time(g.RevokedAt),
+	}
+}
+
+// A Key is a row of keys.
+type Key struct {
+	ID          string
+	Purpose     string
+	Algorithm   string
+	PublicJWK   []byte
+	Sealed      []byte
+	PublishedAt column.Time
+	SigningAt   column.Time
+	RetiredAt   column.Time
+	GoneAt      column.Time
+}
+
+// Record returns the record of the row.
+func (k Key) Record() storage.Key {
+	return storage.Key{
+		ID:          k.ID,
+		Purpose:     k.Purpose,
+		Algorithm:   k.Algorithm,
+		Public:      k.PublicJWK,
+		Sealed:      k.Sealed,
+		PublishedAt: time.Time(k.PublishedAt),
+		SigningAt:   time.Time(k.SigningAt),
+		RetiredAt:   time.Time(k.RetiredAt),
+		GoneAt:      time.Time(k.GoneAt),
+	}
+}
+
+// A Letter is a row of letters.
+type Letter struct {
+	ID        string
+	Kind      string
+	Sealed    []byte
+	CreatedAt column.Time
+	Deadline  column.Time
+}
+
+// Record returns the record of the row.
+func (l Letter) Record() storage.Letter {
+	return storage.Letter{
+		ID:        l.ID,
+		Kind:      l.Kind,
+		Sealed:    l.Sealed,
+		CreatedAt: time.Time(l.CreatedAt),
+		Deadline:  time.Time(l.Deadline),
+	}
+}
+
+// An Event is a row of events.
+type Event struct {
+	ID         string
+	OccurredAt column.Time
+	Kind       string
+	UserID     string
+	ClientID   string
+	Detail     string
+}
+
+// Record returns the record of the row.
+func (e Event) Record() storage.Event {
+	return storage.Event{
+		ID:       e.ID,
+		At:       time.Time(e.OccurredAt),
+		Kind:     e.Kind,
+		UserID:   e.UserID,
+		ClientID: e.ClientID,
+		Detail:   e.Detail,
+	}
+}
+
+// Records returns the records of rows.
+func Records[Row, Record any](rows []Row, record func(Row) Record) []Record {
+	var records []Record
+	for _, r := range rows {
+		records = append(records, record(r))
+	}
+	return records
+}
+
+// Microseconds is how a client's grace is kept; nil stays nil.
+func Microseconds(d *time.Duration) *int64 {
+	if d == nil {
+		return nil
+	}
+	return new(d.Microseconds())
+}
+
+func duration(us *int64) *time.Duration {
+	if us == nil {
+		return nil
+	}
+	return new(time.Duration(*us) * time.Microsecond)
+}
+
+// OfflineAccess reports whether the grant outlives the browser session it came
+// from (OIDC Core section 11).
+func OfflineAccess(g storage.Grant) bool { return slices.Contains(g.Scopes, "offline_access") }

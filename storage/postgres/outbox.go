@@ -1,0 +1,43 @@
+package postgres
+
+import (
+	"context"
+
+	"github.com/gatehouse-id/gatehouse/storage"
+	"github.com/gatehouse-id/gatehouse/storage/internal/column"
+	"github.com/gatehouse-id/gatehouse/storage/internal/row"
+	"github.com/gatehouse-id/gatehouse/storage/postgres/internal/pgdb"
+)
+
+// AddLetters implements [storage.Outbox].
+func (db *DB) AddLetters(ctx context.Context, letters ...storage.Letter) error {
+	return conflict(db.tx(ctx, func(q *pgdb.Queries) error {
+		return addLetters(ctx, q, letters)
+	}))
+}
+
+func addLetters(ctx context.Context, q *pgdb.Queries, letters []storage.Letter) error {
+	for _, l := range letters {
+		if err := q.InsertLetter(ctx, pgdb.InsertLetterParams{
+			ID:        l.ID,
+			Kind:      l.Kind,
+			Sealed:    l.Sealed,
+			CreatedAt: column.Time(l.CreatedAt),
+			Deadline:  column.Time(l.Deadline),
+		}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// PendingLetters implements [storage.Outbox].
+func (db *DB) PendingLetters(ctx context.Context, limit int) ([]storage.Letter, error) {
+	rows, err := db.q.PendingLetters(ctx, int64(limit))
+	return row.Records(rows, func(l pgdb.Letter) storage.Letter { return row.Letter(l).Record() }), err
+}
+
+// DeleteLetter implements [storage.Outbox].
+func (db *DB) DeleteLetter(ctx context.Context, id string) error {
+	return db.q.DeleteLetter(ctx, id)
+}

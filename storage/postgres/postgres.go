@@ -1,0 +1,156 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/jackc/pgx/v5/stdlib"
+
+	"github.com/gatehouse-id/gatehouse/migrations"
+	"github.com/gatehouse-id/gatehouse/storage"
+	"github.com/gatehouse-id/gatehouse/storage/postgres/internal/pgdb"
+)
+
+// A DB is a PostgreSQL database. It is safe for concurrent use.
+type DB struct {
+	pool *pgxpool.Pool
+	q    *pgdb.Queries
+}
+
+var _ storage.SQL = (*DB)(nil)
+
+// Options are what Open may be told besides the address.
+type Options struct {
+	// OnQuery, if not nil, is given every statement before it is sent, also
+	// begin and commit. It may be called concurrently.
+	OnQuery func(sql string)
+}
+
+// Open connects to the database at url: postgres://user:password@host/name or
+// the key=value form, both with libpq's parameters and pgxpool's pool_max_conns
+// and the like. It reports an address that is wrong or does not answer; the
+// schema is not looked at.
+func Open(ctx context.Context, url string) (*DB, error) {
+	return Options{}.Open(ctx, url)
+}
+
+// Open is the function [Open] with options.
+func (o Options) Open(ctx context.Context, url string) (*DB, error) {
+	config, err := pgxpool.ParseConfig(url)
+	if err != nil {
+		return nil, fmt.Errorf("postgres: %w", err)
+	}
+	if o.OnQuery != nil {
+		config.ConnConfig.Tracer = tracer{o.OnQuery}
+	}
+	pool, err := pgxpool.NewWithConfig(ctx, config)
+	if err != nil {
+		return nil, fmt.Errorf("postgres: %w", err)
+	}
+	if err := pool.Ping(ctx); err != nil {
+		pool.Close()
+		return nil, fmt.Errorf("postgres: %w", err)
+	}
+	return &DB{pool: pool, q: pgdb.New(pool)}, nil
+}
+
+type tracer struct{ onQuery func(sql string) }
+
+func (t tracer) TraceQueryStart(ctx context.Context, _ *pgx.Conn, data pgx.TraceQueryStartData) context.Context {
+	t.onQuery(data.SQL)
+	return ctx
+}
+
+func (tracer) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}
+
+// Migrate brings the schema up to date. Servers that start at once may all call
+// it.
+func (db *DB) Migrate(ctx context.Context) error {
+	return db.withSchema(func(s *migrations.Schema) error { return s.Up(ctx) })
+}
+
+// SchemaVersion returns the schema's version and the one wanted; a database
+// whose version is lower must be migrated before use.
+func (db *DB) SchemaVersion(ctx context.Context) (current, wanted int64, err error) {
+	err = db.withSchema(func(s *migrations.Schema) error {
+		current, wanted, err = s.Version(ctx)
+		return err
+	})
+	return current, wanted, err
+}
+
+func (db *DB) withSchema(do func(*migrations.Schema) error) error {
+	std := stdlib.OpenDBFromPool(db.pool)
+	defer std.Close()
+	s, err := migrations.Postgres(std)
+	if err != nil {
+		return err
+	}
+	return do(s)
+}
+
+// Ping implements [storage.SQL].
+func (db *DB) Ping(ctx context.Context) error { return db.pool.Ping(ctx) }
+
+// Close implements [storage.SQL].
+func (db *DB) Close() error {
+	db.pool.Close()
+	return nil
+}
+
+// Time implements [storage.TimeSource]: the server's clock, not the start of
+// the transaction.
+func (db *DB) Time(ctx context.Context) (time.Time, error) {
+	var t time.Time
+	err := db.pool.QueryRow(ctx, "SELECT clock_timestamp()").Scan(&t)
+	return t.UTC(), err
+}
+
+// tx runs do in a transaction, which ends by its error.
+func (db *DB) tx(ctx context.Context, do func(*pgdb.Queries) error) error {
+	return pgx.BeginFunc(ctx, db.pool, func(tx pgx.Tx) error {
+		return do(db.q.WithTx(tx))
+	})
+}
+
+// SQLSTATE codes, https://www.postgresql.org/docs/current/errcodes-appendix.html.
+const (
+	uniqueViolation     = "23505"
+	foreignKeyViolation = "23503"
+)
+
+func code(err error) string {
+	if e, ok := errors.AsType[*pgconn.PgError](err); ok {
+		return e.Code
+	}
+	return ""
+}
+
+// conflict makes ErrConflict of a row that is there already.
+func conflict(err error) error {
+	if code(err) == uniqueViolation {
+		return storage.ErrConflict
+	}
+	return err
+}
+
+// found makes ErrNotFound of no row.
+func found(err error) error {
+	if errors.Is(err, pgx.ErrNoRows) {
+		return storage.ErrNotFound
+	}
+	return err
+}
+
+// changed makes ErrNotFound of a change that met no row.
+func changed(rows int64, err error) error {
+	if err == nil && rows == 0 {
+		return storage.ErrNotFound
+	}
+	return err
+}

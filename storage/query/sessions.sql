@@ -1,0 +1,29 @@
+-- name: SessionBySecret :one
+SELECT sqlc.embed(sessions), sqlc.embed(users)
+FROM sessions
+JOIN users ON users.id = sessions.user_id AND users.status = 'active' AND users.epoch = sessions.user_epoch
+WHERE sessions.secret_hash = sqlc.arg(secret_hash)
+    AND sessions.expires_at > sqlc.arg(now) AND sessions.ends_at > sqlc.arg(now);
+
+-- name: TouchSession :exec
+UPDATE sessions
+SET expires_at = CASE WHEN ends_at < sqlc.arg(expires_at) THEN ends_at ELSE sqlc.arg(expires_at) END
+WHERE id = sqlc.arg(id);
+
+-- name: DeleteSession :exec
+DELETE FROM sessions WHERE id = sqlc.arg(id);
+
+-- name: DeleteSessionsOfUser :exec
+DELETE FROM sessions WHERE user_id = sqlc.arg(user_id);
+
+-- name: DeleteOtherSessions :exec
+DELETE FROM sessions WHERE user_id = sqlc.arg(user_id) AND id <> sqlc.arg(keep);
+
+-- name: CarrySession :exec
+UPDATE sessions SET user_epoch = sqlc.arg(epoch) WHERE id = sqlc.arg(id) AND user_id = sqlc.arg(user_id);
+
+-- name: DeleteExpiredSessions :execrows
+DELETE FROM sessions
+WHERE id IN (
+    SELECT s.id FROM sessions s WHERE s.expires_at < sqlc.arg(now) LIMIT CAST(sqlc.arg(max_rows) AS bigint)
+);

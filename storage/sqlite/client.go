@@ -1,0 +1,102 @@
+package sqlite
+
+import (
+	"context"
+	"time"
+
+	sqlite3 "modernc.org/sqlite/lib"
+
+	"github.com/gatehouse-id/gatehouse/storage"
+	"github.com/gatehouse-id/gatehouse/storage/internal/column"
+	"github.com/gatehouse-id/gatehouse/storage/internal/row"
+	"github.com/gatehouse-id/gatehouse/storage/sqlite/internal/litedb"
+)
+
+// CreateClient implements [storage.Clients].
+func (db *DB) CreateClient(ctx context.Context, c storage.Client) error {
+	return conflict(db.writes.InsertClient(ctx, litedb.InsertClientParams{
+		ID:           c.ID,
+		Name:         c.Name,
+		AuthMethod:   c.AuthMethod,
+		SecretHashes: c.SecretHashes,
+		RedirectURIs: c.RedirectURIs,
+		GrantTypes:   c.GrantTypes,
+		Scopes:       c.Scopes,
+		Resources:    c.Resources,
+		FirstParty:   c.FirstParty,
+		OptionalPKCE: c.OptionalPKCE,
+		IDTokenAlg:   c.IDTokenAlg,
+		RefreshGrace: row.Microseconds(c.RefreshGrace),
+		CreatedAt:    column.Time(c.CreatedAt),
+		UpdatedAt:    column.Time(c.UpdatedAt),
+	}))
+}
+
+// UpdateClient implements [storage.Clients].
+func (db *DB) UpdateClient(ctx context.Context, c storage.Client) error {
+	return changed(db.writes.UpdateClient(ctx, litedb.UpdateClientParams{
+		Name:         c.Name,
+		AuthMethod:   c.AuthMethod,
+		SecretHashes: c.SecretHashes,
+		RedirectURIs: c.RedirectURIs,
+		GrantTypes:   c.GrantTypes,
+		Scopes:       c.Scopes,
+		Resources:    c.Resources,
+		FirstParty:   c.FirstParty,
+		OptionalPKCE: c.OptionalPKCE,
+		IDTokenAlg:   c.IDTokenAlg,
+		RefreshGrace: row.Microseconds(c.RefreshGrace),
+		UpdatedAt:    column.Time(c.UpdatedAt),
+		ID:           c.ID,
+	}))
+}
+
+// Client implements [storage.Clients].
+func (db *DB) Client(ctx context.Context, id string) (storage.Client, error) {
+	c, err := db.reads.Client(ctx, id)
+	return row.Client(c).Record(), found(err)
+}
+
+// ListClients implements [storage.Clients].
+func (db *DB) ListClients(ctx context.Context, after string, limit int) ([]storage.Client, error) {
+	rows, err := db.reads.ListClients(ctx, litedb.ListClientsParams{After: after, MaxRows: int64(limit)})
+	return row.Records(rows, func(c litedb.Client) storage.Client { return row.Client(c).Record() }), err
+}
+
+// DeleteClient implements [storage.Clients]. The schema deletes the consents.
+func (db *DB) DeleteClient(ctx context.Context, id string, now time.Time) error {
+	return db.tx(ctx, db.writer, func(q *litedb.Queries) error {
+		if err := changed(q.DeleteClient(ctx, id)); err != nil {
+			return err
+		}
+		return q.RevokeGrantsOfClient(ctx, litedb.RevokeGrantsOfClientParams{
+			Now:      column.Time(now),
+			ClientID: id,
+		})
+	})
+}
+
+// Consent implements [storage.Consents].
+func (db *DB) Consent(ctx context.Context, userID, clientID string) (storage.Consent, error) {
+	c, err := db.reads.Consent(ctx, litedb.ConsentParams{UserID: userID, ClientID: clientID})
+	return row.Consent(c).Record(), found(err)
+}
+
+// PutConsent implements [storage.Consents].
+func (db *DB) PutConsent(ctx context.Context, c storage.Consent) error {
+	err := db.writes.PutConsent(ctx, litedb.PutConsentParams{
+		UserID:    c.UserID,
+		ClientID:  c.ClientID,
+		Scopes:    c.Scopes,
+		GrantedAt: column.Time(c.GrantedAt),
+	})
+	if code(err) == sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY {
+		return storage.ErrNotFound
+	}
+	return err
+}
+
+// DeleteConsent implements [storage.Consents].
+func (db *DB) DeleteConsent(ctx context.Context, userID, clientID string) error {
+	return db.writes.DeleteConsent(ctx, litedb.DeleteConsentParams{UserID: userID, ClientID: clientID})
+}

@@ -1,0 +1,71 @@
+package sqlite
+
+import (
+	"context"
+	"time"
+
+	"github.com/gatehouse-id/gatehouse/storage"
+	"github.com/gatehouse-id/gatehouse/storage/internal/column"
+	"github.com/gatehouse-id/gatehouse/storage/internal/row"
+	"github.com/gatehouse-id/gatehouse/storage/sqlite/internal/litedb"
+)
+
+// CreateSession implements [storage.Sessions].
+func (db *DB) CreateSession(ctx context.Context, s storage.Session, replaces string) error {
+	return db.tx(ctx, db.writer, func(q *litedb.Queries) error {
+		if err := changed(q.InsertSession(ctx, litedb.InsertSessionParams{
+			ID:         s.ID,
+			SecretHash: s.SecretHash,
+			AuthTime:   column.Time(s.AuthTime),
+			AMR:        s.AMR,
+			Remember:   s.Remember,
+			CreatedAt:  column.Time(s.CreatedAt),
+			ExpiresAt:  column.Time(s.ExpiresAt),
+			EndsAt:     column.Time(s.EndsAt),
+			UserID:     s.UserID,
+			UserEpoch:  s.UserEpoch,
+		})); err != nil {
+			return err
+		}
+		if replaces == "" {
+			return nil
+		}
+		return q.DeleteSession(ctx, replaces)
+	})
+}
+
+// SessionBySecret implements [storage.Sessions].
+func (db *DB) SessionBySecret(ctx context.Context, secretHash []byte, now time.Time) (storage.Session, storage.User, error) {
+	r, err := db.reads.SessionBySecret(ctx, litedb.SessionBySecretParams{
+		SecretHash: secretHash,
+		Now:        column.Time(now),
+	})
+	return row.Session(r.Session).Record(), row.User(r.User).Record(), found(err)
+}
+
+// TouchSession implements [storage.Sessions].
+func (db *DB) TouchSession(ctx context.Context, id string, expiresAt time.Time) error {
+	return db.writes.TouchSession(ctx, litedb.TouchSessionParams{ExpiresAt: column.Time(expiresAt), ID: id})
+}
+
+// EndSession implements [storage.Sessions].
+func (db *DB) EndSession(ctx context.Context, id string, now time.Time) error {
+	return db.tx(ctx, db.writer, func(q *litedb.Queries) error {
+		if err := q.DeleteSession(ctx, id); err != nil {
+			return err
+		}
+		return q.RevokeGrantsOfSession(ctx, litedb.RevokeGrantsOfSessionParams{
+			Now:       column.Time(now),
+			SessionID: id,
+		})
+	})
+}
+
+// DeleteExpiredSessions implements [storage.Sessions].
+func (db *DB) DeleteExpiredSessions(ctx context.Context, now time.Time, limit int) (int, error) {
+	n, err := db.writes.DeleteExpiredSessions(ctx, litedb.DeleteExpiredSessionsParams{
+		Now:     column.Time(now),
+		MaxRows: int64(limit),
+	})
+	return int(n), err
+}

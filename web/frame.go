@@ -1,0 +1,221 @@
+package web
+
+import (
+	"bytes"
+	"embed"
+	"fmt"
+	"html/template"
+	"io/fs"
+	"net/http"
+	"net/url"
+	"path"
+	"strings"
+	"unicode"
+
+	"github.com/gatehouse-id/gatehouse/storage"
+)
+
+//go:embed templates
+var templateFiles embed.FS
+
+// Links are the operator's own pages. An empty one is not shown.
+type Links struct {
+	Help    string
+	Privacy string
+	// Terms, when set, must be agreed to at registration.
+	Terms string
+}
+
+// Any reports whether there is a link to show.
+func (l Links) Any() bool { return l.Help != "" || l.Privacy != "" || l.Terms != "" }
+
+// A Frame is what every page stands in: head, stylesheet, brand, footer, and
+// the headers that go with HTML.
+type Frame struct {
+	brand   string
+	links   Links
+	secure  bool
+	text    catalogue
+	assets  assets
+	partial *template.Template
+}
+
+// NewFrame parses the frame once. secure is whether the issuer is https.
+func NewFrame(brand string, links Links, secure bool) (*Frame, error) {
+	if brand == "" {
+		brand = "Gatehouse"
+	}
+	text, err := loadCatalogue("en")
+	if err != nil {
+		return nil, err
+	}
+	static, err := loadAssets()
+	if err != nil {
+		return nil, err
+	}
+	f := &Frame{brand: brand, links: links, secure: secure, text: text, assets: static}
+	f.partial, err = template.New("frame").Funcs(template.FuncMap{
+		"asset":      func(name string) string { return static.paths[name] },
+		"t":          text.html,
+		"link":       link,
+		"strong":     strong,
+		"ltr":        ltr,
+		"bdi":        bdi,
+		"at":         at,
+		"initials":   initials,
+		"field":      f.field,
+		"fieldError": f.fieldError,
+	}).ParseFS(templateFiles, "templates/frame.html", "templates/partials.html")
+	if err != nil {
+		return nil, fmt.Errorf("web: parse the frame: %w", err)
+	}
+	return f, nil
+}
+
+// Parse returns the pages that match pattern in files, by the name of their file
+// without extension. Each defines the template "main".
+func (f *Frame) Parse(files fs.FS, pattern string) (map[string]*template.Template, error) {
+	names, err := fs.Glob(files, pattern)
+	if err != nil {
+		return nil, fmt.Errorf("web: list templates: %w", err)
+	}
+	pages := map[string]*template.Template{}
+	for _, file := range names {
+		clone, err := f.partial.Clone()
+		if err != nil {
+			return nil, fmt.Errorf("web: clone the frame: %w", err)
+		}
+		t, err := clone.ParseFS(files, file)
+		if err != nil {
+			return nil, fmt.Errorf("web: parse %s: %w", file, err)
+		}
+		pages[strings.TrimSuffix(path.Base(file), path.Ext(file))] = t
+	}
+	return pages, nil
+}
+
+// A Page is one page to be shown in the frame.
+type Page struct {
+	// Name is html[data-page], and the part of the catalogue it reads.
+	Name  string
+	Title string
+	// Status is 200 when zero.
+	Status int
+	// Wide is for pages that compare things.
+	Wide bool
+	// BodyID is the id of the body, or empty.
+	BodyID string
+	// App is the name of the app that waits, or empty.
+	App string
+	// Flow and CSRF are the hidden fields of its forms.
+	Flow string
+	CSRF string
+	// Values are what the person typed, never passwords, by field.
+	Values   map[string]string
+	Problems []storage.Problem
+	Notice   string
+	// Data is the page's own.
+	Data any
+	// Redirect is where a form of the page may end up beyond this server, or
+	// empty; it goes into form-action.
+	Redirect string
+}
+
+// view is what templates see.
+type view struct {
+	Page
+	Lang        string
+	Brand       string
+	Links       Links
+	WindowTitle string
+}
+
+// Write shows the page. It renders first and writes after, so that a fault in a
+// template is an error and not half a page.
+func (f *Frame) Write(w http.ResponseWriter, r *http.Request, t *template.Template, p Page) error {
+	key := "common.title"
+	if len(p.Problems) > 0 {
+		key = "common.title_error"
+	}
+	v := view{
+		Page: p, Lang: f.text.lang, Brand: f.brand, Links: f.links,
+		WindowTitle: f.text.plain(key, "page", p.Title, "brand", f.brand),
+	}
+	var body bytes.Buffer
+	if err := t.ExecuteTemplate(&body, "frame", v); err != nil {
+		return fmt.Errorf("web: render %s: %w", p.Name, err)
+	}
+	f.headers(w.Header(), p.Redirect)
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.Header().Set("Content-Language", f.text.lang)
+	if p.Status != 0 {
+		w.WriteHeader(p.Status)
+	}
+	if r.Method != http.MethodHead {
+		_, _ = w.Write(body.Bytes()) // the reader has gone: nobody to tell
+	}
+	return nil
+}
+
+// headers are what goes with every page and every redirect of a page.
+func (f *Frame) headers(h http.Header, redirect string) {
+	action := "'self'"
+	if s := source(redirect); s != "" {
+		action += " " + s
+	}
+	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; "+
+		"form-action "+action+"; base-uri 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'")
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("Cross-Origin-Opener-Policy", "same-origin")
+	h.Set("X-Frame-Options", "DENY")
+	h.Set("Permissions-Policy", "camera=(), geolocation=(), microphone=()")
+	if f.secure {
+		h.Set("Strict-Transport-Security", "max-age=31536000")
+	}
+}
+
+// source is the CSP source (CSP3 section 2.3.1) of a redirect URI: its origin,
+// or its scheme alone when it has none that the grammar can say: custom schemes
+// and IPv6 literals. Chromium holds the whole chain of redirects after a POST
+// against form-action.
+func source(redirect string) string {
+	u, err := url.Parse(redirect)
+	if err != nil || u.Scheme == "" || strings.ContainsAny(u.Host, " ;,'\"\\") {
+		return ""
+	}
+	if u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || strings.HasPrefix(u.Host, "[") {
+		return u.Scheme + ":"
+	}
+	return u.Scheme + "://" + u.Host
+}
+
+// at is a page's address within a flow.
+func at(path, flow string) string {
+	if flow == "" {
+		return path
+	}
+	return path + "?flow=" + url.QueryEscape(flow)
+}
+
+// initials stand where there is no picture: up to two letters of a name.
+func initials(name string) string {
+	var out []rune
+	for _, word := range strings.Fields(name) {
+		for _, c := range word {
+			if unicode.IsLetter(c) || unicode.IsNumber(c) {
+				out = append(out, unicode.ToUpper(c))
+				break
+			}
+		}
+	}
+	switch len(out) {
+	case 0:
+		return "?"
+	case 1:
+		return string(out)
+	default:
+		return string([]rune{out[0], out[len(out)-1]})
+	}
+}

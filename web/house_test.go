@@ -1,0 +1,416 @@
+package web_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"fmt"
+	"html"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/cookiejar"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/gatehouse-id/gatehouse/keys"
+	"github.com/gatehouse-id/gatehouse/login"
+	"github.com/gatehouse-id/gatehouse/provider"
+	"github.com/gatehouse-id/gatehouse/storage"
+	"github.com/gatehouse-id/gatehouse/storage/sqlite"
+	"github.com/gatehouse-id/gatehouse/storage/valkey"
+	"github.com/gatehouse-id/gatehouse/web"
+	"github.com/gatehouse-id/gatehouse/web/dev"
+)
+
+const password = "seven green lanterns hum"
+
+// A house is a whole server: real provider, login engine, SQLite and embedded
+// Valkey behind the pages.
+type house struct {
+	*httptest.Server
+	sql      *sqlite.DB
+	volatile *valkey.DB
+	log      *lockedBuffer
+
+	mu      sync.Mutex
+	letters []login.Letter
+	down    error
+	moved   time.Duration
+}
+
+// ring makes the keys of all houses, once: an RSA key takes a second.
+var ring = sync.OnceValues(func() ([]byte, []storage.Key) {
+	seal := make([]byte, 32)
+	_, _ = rand.Read(seal)
+	ctx := context.Background()
+	dir, err := os.MkdirTemp("", "")
+	if err != nil {
+		panic(err)
+	}
+	defer os.RemoveAll(dir)
+	sql, err := sqlite.Open(ctx, filepath.Join(dir, "ring.db"))
+	if err == nil {
+		defer sql.Close()
+		err = sql.Migrate(ctx)
+	}
+	if err == nil {
+		_, err = keys.New(ctx, keys.Config{Store: sql, SealKey: seal})
+	}
+	if err != nil {
+		panic(err)
+	}
+	set, err := sql.KeySet(ctx)
+	if err != nil {
+		panic(err)
+	}
+	return seal, set.Keys
+})
+
+type option struct {
+	https  bool
+	closed bool
+	links  web.Links
+	dev    func(h *house, frame *web.Frame) http.Handler
+}
+
+func open(t testing.TB, o option) *house {
+	t.Helper()
+	ctx := t.Context()
+	h := &house{log: &lockedBuffer{}}
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	var err error
+	h.sql, err = sqlite.Open(ctx, filepath.Join(t.TempDir(), "gatehouse.db"))
+	must(err)
+	t.Cleanup(func() { _ = h.sql.Close() })
+	must(h.sql.Migrate(ctx))
+	h.volatile, err = valkey.Embedded(ctx)
+	must(err)
+	t.Cleanup(func() { _ = h.volatile.Close() })
+
+	// The issuer is known only when the listener is there.
+	var handler http.Handler
+	h.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { handler.ServeHTTP(w, r) }))
+	if o.https {
+		h.StartTLS()
+	} else {
+		h.Start()
+	}
+	t.Cleanup(h.Close)
+	now := func() time.Time {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		return time.Now().Add(h.moved).UTC().Truncate(time.Microsecond)
+	}
+	log := slog.New(slog.NewTextHandler(h.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+
+	seal, set := ring()
+	must(h.sql.ReplaceKeys(ctx, 0, set))
+	keeper, err := keys.New(ctx, keys.Config{Store: h.sql, SealKey: seal, Now: now, Log: log})
+	must(err)
+	secret := func(purpose string) (func() (string, []byte), func(context.Context, string) ([]byte, error)) {
+		return func() (string, []byte) { return keeper.Secret(purpose) },
+			func(ctx context.Context, id string) ([]byte, error) { return keeper.SecretByID(ctx, purpose, id) }
+	}
+	current, byID := secret(keys.PurposeMailCode)
+	engine, err := login.New(login.Config{
+		Store: h.sql, Flows: h.volatile, Secret: current, SecretByID: byID, Now: now, Closed: o.closed,
+		Letter: func(l login.Letter) (storage.Letter, error) {
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			h.letters = append(h.letters, l)
+			return storage.Letter{ID: uuid.Must(uuid.NewV7()).String(), Sealed: []byte("sealed")}, nil
+		},
+	})
+	must(err)
+	var face *web.Web
+	p, err := provider.New(provider.Config{
+		Issuer: h.URL, Store: h.sql, Codes: h.volatile, Interactions: h.volatile, Keys: keeper, Now: now, Log: log,
+		ErrorPage: func(w http.ResponseWriter, r *http.Request, e *provider.Error) { face.ErrorPage(w, r, e) },
+	})
+	must(err)
+	var devHandler http.Handler
+	if o.dev != nil {
+		frame, err := web.NewFrame("", o.links, o.https)
+		must(err)
+		devHandler = o.dev(h, frame)
+	}
+	current, byID = secret(keys.PurposeCSRF)
+	face, err = web.New(web.Config{
+		Provider: p, Login: engine, Store: h.sql, Secret: current, SecretByID: byID,
+		Issuer: h.URL, Links: o.links, RegistrationOpen: !o.closed, Dev: devHandler, Now: now, Log: log,
+		Ready: func(context.Context) error {
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			return h.down
+		},
+	})
+	must(err)
+	handler = face.Handler()
+	return h
+}
+
+// pass moves the clock.
+func (h *house) pass(d time.Duration) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.moved += d
+}
+
+// letter returns the newest letter.
+func (h *house) letter(t testing.TB) login.Letter {
+	t.Helper()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if len(h.letters) == 0 {
+		t.Fatal("no letter was written")
+	}
+	return h.letters[len(h.letters)-1]
+}
+
+// client registers an app.
+func (h *house) client(t testing.TB, c storage.Client) storage.Client {
+	t.Helper()
+	if c.AuthMethod == "" {
+		c.AuthMethod = storage.AuthSecretBasic
+		c.SecretHashes = [][]byte{make([]byte, 32)}
+	}
+	if c.Scopes == nil {
+		c.Scopes = []string{"openid", "profile", "email", "offline_access"}
+	}
+	c.GrantTypes = []string{"authorization_code", "refresh_token"}
+	c.CreatedAt = time.Now().UTC().Truncate(time.Microsecond)
+	c.UpdatedAt = c.CreatedAt
+	if err := h.sql.CreateClient(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// authorize is the path of a request by the client.
+func authorize(c storage.Client, more ...string) string {
+	q := url.Values{
+		"client_id": {c.ID}, "redirect_uri": {c.RedirectURIs[0]}, "response_type": {"code"}, "state": {"s"},
+		"scope": {"openid profile email"}, "nonce": {"n"}, "code_challenge_method": {"S256"},
+		"code_challenge": {"E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"},
+	}
+	for i := 0; i+1 < len(more); i += 2 {
+		q.Set(more[i], more[i+1])
+	}
+	return "/authorize?" + q.Encode()
+}
+
+// A browser follows no redirect by itself and keeps cookies.
+type browser struct {
+	t    testing.TB
+	h    *house
+	http *http.Client
+}
+
+func (h *house) browser(t testing.TB) *browser {
+	t.Helper()
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := *h.Client()
+	c.Jar = jar
+	c.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	return &browser{t, h, &c}
+}
+
+// An answer is a response, read.
+type answer struct {
+	*http.Response
+	body string
+}
+
+func (b *browser) do(r *http.Request) answer {
+	b.t.Helper()
+	res, err := b.http.Do(r)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return answer{res, string(body)}
+}
+
+func (b *browser) get(path string) answer {
+	b.t.Helper()
+	r, err := http.NewRequest(http.MethodGet, b.h.URL+strings.TrimPrefix(path, b.h.URL), nil)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return b.do(r)
+}
+
+func (b *browser) post(path string, form url.Values, header ...string) answer {
+	b.t.Helper()
+	return b.do(b.request(path, form.Encode(), header...))
+}
+
+func (b *browser) request(path, body string, header ...string) *http.Request {
+	b.t.Helper()
+	r, err := http.NewRequest(http.MethodPost, b.h.URL+path, strings.NewReader(body))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	for i := 0; i+1 < len(header); i += 2 {
+		r.Header.Set(header[i], header[i+1])
+	}
+	return r
+}
+
+// follow gets where the answer sends the browser, until it is a page or another
+// host.
+func (b *browser) follow(a answer) answer {
+	b.t.Helper()
+	for range 10 {
+		to := a.Header.Get("Location")
+		if to == "" || !strings.HasPrefix(to, "/") && !strings.HasPrefix(to, b.h.URL) {
+			return a
+		}
+		a = b.get(to)
+	}
+	b.t.Fatal("more than ten redirects")
+	return a
+}
+
+// open gets a path and follows.
+func (b *browser) open(path string) answer { b.t.Helper(); return b.follow(b.get(path)) }
+
+// submit posts a page's form with its hidden fields, and does not follow.
+func (b *browser) submit(page answer, path string, values ...string) answer {
+	b.t.Helper()
+	form := page.hidden()
+	for i := 0; i+1 < len(values); i += 2 {
+		form.Set(values[i], values[i+1])
+	}
+	a := b.post(path, form)
+	if a.StatusCode != http.StatusSeeOther {
+		b.t.Fatalf("POST %s: %s, want 303\n%s", path, a.Status, a.body)
+	}
+	return a
+}
+
+var (
+	hiddenField = regexp.MustCompile(`<input type="hidden" name="([^"]+)" value="([^"]*)">`)
+	dataPage    = regexp.MustCompile(`<html [^>]*data-page="([^"]+)"`)
+)
+
+func (a answer) hidden() url.Values {
+	form := url.Values{}
+	for _, m := range hiddenField.FindAllStringSubmatch(a.body, -1) {
+		form.Set(m[1], html.UnescapeString(m[2]))
+	}
+	return form
+}
+
+// page is the name of the page, or empty.
+func (a answer) page() string {
+	if m := dataPage.FindStringSubmatch(a.body); m != nil {
+		return m[1]
+	}
+	return ""
+}
+
+// text is the page without its tags.
+func (a answer) text() string {
+	return html.UnescapeString(regexp.MustCompile(`<[^>]*>`).ReplaceAllString(a.body, ""))
+}
+
+func (b *browser) wants(a answer, page string, status int, texts ...string) answer {
+	b.t.Helper()
+	if a.page() != page || a.StatusCode != status {
+		b.t.Fatalf("page %q %s, want %q %d\n%s", a.page(), a.Status, page, status, a.body)
+	}
+	for _, want := range texts {
+		if !strings.Contains(a.text(), want) && !strings.Contains(a.body, want) {
+			b.t.Errorf("page %q does not say %q\n%s", page, want, a.body)
+		}
+	}
+	return a
+}
+
+// register makes an account whose mailbox is proved, and leaves the browser
+// signed in.
+func (b *browser) register(email string) storage.User {
+	b.t.Helper()
+	page := b.wants(b.open("/register"), "register", 200)
+	page = b.follow(b.submit(page, "/register", "name", "Asha Gurung", "email", email, "password", password))
+	b.wants(page, "verify", 200, email)
+	page = b.follow(b.submit(page, "/verify", "code", b.h.letter(b.t).Code))
+	b.wants(page, "account", 200, "Asha Gurung", email)
+	u, _, err := b.h.sql.UserByEmail(b.t.Context(), email)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return u
+}
+
+// signIn goes from a sign-in page on.
+func (b *browser) signIn(page answer, email string) answer {
+	b.t.Helper()
+	return b.follow(b.submit(page, "/login", "identifier", email, "password", password))
+}
+
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+// withDev mounts the pages of embedded mode.
+func withDev(t testing.TB) func(h *house, frame *web.Frame) http.Handler {
+	return func(h *house, frame *web.Frame) http.Handler {
+		d, err := dev.New(dev.Config{
+			Frame: frame, Issuer: h.URL, ClientID: "dev-app", HTTP: h.Client(),
+			Letters: func() []dev.Letter {
+				h.mu.Lock()
+				defer h.mu.Unlock()
+				var out []dev.Letter
+				for _, l := range h.letters {
+					out = append([]dev.Letter{{
+						Kind: l.Kind, To: l.To, Code: l.Code, At: l.ExpiresAt,
+						Subject: fmt.Sprintf("%s is your code", l.Code), Text: "Enter this code <now>.",
+					}}, out...)
+				}
+				return out
+			},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return d
+	}
+}

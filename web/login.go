@@ -1,0 +1,143 @@
+package web
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+
+	"github.com/gatehouse-id/gatehouse/login"
+	"github.com/gatehouse-id/gatehouse/storage"
+)
+
+// home is where the brand links to.
+func (s *Web) home(v *visit) error {
+	s.redirect(v, "/account")
+	return nil
+}
+
+// loginPage is the data of the page.
+type loginPage struct {
+	// Again says that the person is known and must show it once more.
+	Again bool
+	// Open says that people may register.
+	Open bool
+}
+
+func (s *Web) showLogin(v *visit) error {
+	if v.query.Get("flow") == "" && v.session != nil {
+		s.redirect(v, "/account")
+		return nil
+	}
+	if ok, err := s.begin(v, "/login"); err != nil || !ok {
+		return err
+	}
+	if v.flow.Request == nil && v.session != nil { // a visit that has reached its end
+		s.redirect(v, "/account")
+		return nil
+	}
+	email := v.flow.Email
+	if email == "" {
+		email = v.asked.LoginHint
+	}
+	p := Page{Name: "login"}
+	data := loginPage{Open: s.registrationOpen}
+	if v.asked.Reauthenticate {
+		data.Again = true
+		p.Title = s.frame.text.plain("login.title_again")
+		if email == "" {
+			email = v.user.Email
+		}
+	}
+	p.Data = data
+	p.Values = with(v.flow.Typed, "identifier", email)
+	return s.show(v, p)
+}
+
+func (s *Web) postLogin(v *visit) error {
+	if v.flow.ID == "" {
+		return &stop{status: http.StatusForbidden, page: "expired"}
+	}
+	v.flow.Email = clip(v.form.Get("identifier"))
+	v.flow.Typed = with(nil, "remember", v.form.Get("remember"))
+	o, err := s.login.Login(v.r.Context(), v.form.Get("identifier"), v.form.Get("password"))
+	if err != nil {
+		return s.refused(v, "login", err)
+	}
+	return s.advance(v, o)
+}
+
+// advance takes the person where the engine says: to the page of a step, or
+// signed in and back to what waits.
+func (s *Web) advance(v *visit, o login.Outcome) error {
+	switch o := o.(type) {
+	case login.Challenge:
+		if o.Step != login.VerifyEmail {
+			return fmt.Errorf("web: no page for step %q", o.Step)
+		}
+		v.flow.Email = o.Email
+		s.setStep(v, o.Handle)
+		return s.move(v, "verify", "")
+	case login.Authenticated:
+		err := s.provider.StartSession(v.w, v.r, storage.Session{
+			UserID: o.UserID, UserEpoch: o.Epoch, AuthTime: o.At, AMR: o.AMR,
+			Remember: v.flow.Typed["remember"] == "1",
+		})
+		if errors.Is(err, storage.ErrNotFound) { // suspended or changed since the proof
+			return &stop{status: http.StatusForbidden, page: "expired", flow: v.flow}
+		}
+		if err != nil {
+			return err
+		}
+		s.setStep(v, "")
+		v.flow.Page, v.flow.Typed, v.flow.Problems, v.flow.Notice = "", nil, nil, ""
+		if err := s.provider.SaveInteraction(v.r.Context(), v.flow); err != nil {
+			return err
+		}
+		if v.flow.Request != nil {
+			s.redirect(v, at("/authorize", v.flow.ID))
+		} else {
+			s.redirect(v, "/account")
+		}
+		return nil
+	default:
+		return fmt.Errorf("web: no page for outcome %T", o)
+	}
+}
+
+// showPaused tells somebody who proved the password that the account may not be
+// used.
+func (s *Web) showPaused(v *visit) error {
+	if err := s.resume(v, v.query.Get("flow")); err != nil {
+		return err
+	}
+	if v.flow.Page != "paused" {
+		s.redirect(v, at("/login", v.flow.ID))
+		return nil
+	}
+	return &stop{status: http.StatusForbidden, page: "paused", flow: v.flow}
+}
+
+// with returns the values with one more; an empty one is left out.
+func with(typed map[string]string, name, value string) map[string]string {
+	out := make(map[string]string, len(typed)+1)
+	for k, v := range typed {
+		out[k] = v
+	}
+	if value != "" {
+		out[name] = clip(value)
+	}
+	return out
+}
+
+// clip keeps what was typed within what a field can hold, so that nobody stores
+// a book in an interaction.
+func clip(s string) string {
+	n := 0
+	for at := range s {
+		if n == 256 {
+			return s[:at]
+		}
+		n++
+	}
+	return s
+}

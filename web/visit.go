@@ -1,0 +1,269 @@
+package web
+
+import (
+	"errors"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/gatehouse-id/gatehouse/provider"
+	"github.com/gatehouse-id/gatehouse/storage"
+)
+
+const (
+	// maxForm is the largest body of a page, in bytes.
+	maxForm = 64 << 10
+	// maxFields is how many fields a form may have.
+	maxFields = 16
+)
+
+// A visit is one request for a page.
+type visit struct {
+	w http.ResponseWriter
+	r *http.Request
+	// query is the query of a GET; form is the body of a POST. No field is there
+	// twice.
+	query url.Values
+	form  url.Values
+	// flow is what the browser is in the middle of; its ID is empty when nothing
+	// is.
+	flow storage.Interaction
+	// session and user are who is signed in; session is nil when nobody is.
+	session *storage.Session
+	user    storage.User
+	// asked is what an app that waits has asked for.
+	asked provider.Asked
+}
+
+// A stop ends a visit with a page of its own, and nothing changed.
+type stop struct {
+	status int
+	// page is the key under "error" of the catalogue.
+	page string
+	// flow is where the person may go on, or empty.
+	flow storage.Interaction
+}
+
+func (e *stop) Error() string { return "web: " + e.page }
+
+// get answers a GET by show.
+func (s *Web) get(show func(*visit) error) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		v := &visit{w: w, r: r}
+		err := s.read(v)
+		if err == nil {
+			err = show(v)
+		}
+		if err != nil {
+			s.fail(w, r, err)
+		}
+	}
+}
+
+// post answers a POST from a page of ours by act: from this site, small, each
+// field once, with the token that this browser was given for this flow. A flow
+// that is no more sends the browser back to the page, which says so.
+func (s *Web) post(path string, act func(*visit) error) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		v := &visit{w: w, r: r}
+		if err := s.receive(v); err != nil {
+			s.fail(w, r, err)
+			return
+		}
+		err := s.who(v)
+		if err == nil {
+			err = s.resume(v, v.form.Get("flow"))
+		}
+		if e, ok := errors.AsType[*stop](err); ok && e.page == "expired" {
+			s.redirect(v, at(path, v.form.Get("flow")))
+			return
+		}
+		if err == nil {
+			err = act(v)
+		}
+		if err != nil {
+			s.fail(w, r, err)
+		}
+	}
+}
+
+// read parses the query of a GET and finds who is signed in.
+func (s *Web) read(v *visit) error {
+	query, err := url.ParseQuery(v.r.URL.RawQuery)
+	if err != nil || !plain(query) {
+		return &stop{status: http.StatusBadRequest, page: "link"}
+	}
+	v.query = query
+	return s.who(v)
+}
+
+// who finds who is signed in.
+func (s *Web) who(v *visit) error {
+	session, user, err := s.provider.Session(v.r)
+	if errors.Is(err, storage.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	v.session, v.user = &session, user
+	return nil
+}
+
+// receive reads the form and checks where it comes from.
+func (s *Web) receive(v *visit) error {
+	// Under "Referrer-Policy: no-referrer" a browser too old for Sec-Fetch-Site,
+	// or one at a plain http address, sends the origin "null" from our own pages.
+	// The token below decides about those.
+	old := v.r.Header.Get("Sec-Fetch-Site") == "" && v.r.Header.Get("Origin") == "null"
+	if err := s.crossOrigin.Check(v.r); err != nil && !old {
+		return &stop{status: http.StatusForbidden, page: "expired"}
+	}
+	form, err := readForm(v.w, v.r)
+	if err != nil {
+		return err
+	}
+	v.form = form
+	secret, ok := s.provider.Browser(v.r)
+	if !ok || !s.checkCSRF(v.r.Context(), form.Get("csrf_token"), secret, form.Get("flow")) {
+		return &stop{status: http.StatusForbidden, page: "expired"}
+	}
+	return nil
+}
+
+// resume reads the flow and what its app asks. An empty id is a visit outside
+// any flow.
+func (s *Web) resume(v *visit, id string) error {
+	if id == "" {
+		return nil
+	}
+	flow, err := s.provider.Interaction(v.r, id)
+	if errors.Is(err, storage.ErrNotFound) {
+		return &stop{status: http.StatusOK, page: "expired"}
+	}
+	if err != nil {
+		return err
+	}
+	v.flow = flow
+	v.asked, err = s.provider.Asked(v.r, flow)
+	return err
+}
+
+// begin reads the flow of a GET. A visit without one gets one, and is sent to
+// the same page within it; then begun is false and the answer is written.
+func (s *Web) begin(v *visit, path string) (begun bool, err error) {
+	if id := v.query.Get("flow"); id != "" {
+		return true, s.resume(v, id)
+	}
+	flow, err := s.provider.StartInteraction(v.w, v.r)
+	if err != nil {
+		return false, err
+	}
+	s.redirect(v, at(path, flow.ID))
+	return false, nil
+}
+
+// redirect ends the visit with a GET of to, one of our own paths (RFC 9700
+// section 4.12: 303, so that nothing posted is sent on).
+func (s *Web) redirect(v *visit, to string) {
+	s.frame.headers(v.w.Header(), v.asked.RedirectURI)
+	v.w.Header().Set("Location", to)
+	v.w.WriteHeader(http.StatusSeeOther)
+}
+
+// show writes the page within the visit's flow.
+func (s *Web) show(v *visit, p Page) error {
+	p.Flow, p.App = v.flow.ID, v.asked.Client.Name
+	if secret, ok := s.provider.Browser(v.r); ok {
+		p.CSRF = s.csrf(secret, v.flow.ID)
+	}
+	p.Redirect = v.asked.RedirectURI
+	if p.Title == "" {
+		p.Title = s.frame.text.plain(p.Name+".title", "brand", s.frame.brand, "app", p.App)
+	}
+	if v.flow.Page == p.Name { // what waits in the flow is for one page
+		p.Problems, p.Notice = v.flow.Problems, v.flow.Notice
+	}
+	return s.frame.Write(v.w, v.r, s.pages[p.Name], p)
+}
+
+// retry keeps what was typed and what was wrong with it, and goes back to the
+// page.
+func (s *Web) retry(v *visit, page string, problems ...storage.Problem) error {
+	v.flow.Page, v.flow.Problems, v.flow.Notice = page, problems, ""
+	if err := s.provider.SaveInteraction(v.r.Context(), v.flow); err != nil {
+		return err
+	}
+	s.redirect(v, at("/"+page, v.flow.ID))
+	return nil
+}
+
+// move leaves everything typed behind and goes on to another page, with a
+// message or without.
+func (s *Web) move(v *visit, page, notice string) error {
+	v.flow.Page, v.flow.Problems, v.flow.Notice = page, nil, notice
+	if err := s.provider.SaveInteraction(v.r.Context(), v.flow); err != nil {
+		return err
+	}
+	s.redirect(v, at("/"+page, v.flow.ID))
+	return nil
+}
+
+// stepCookie holds the handle of the login engine's step within a flow. It is
+// what opens the step; the flow's id, which stands in addresses, does not.
+func stepCookie(flow string) string { return "gatehouse_step_" + flow }
+
+// step returns the handle of the step that the flow is at.
+func (s *Web) step(v *visit) (handle string, ok bool) {
+	c, err := v.r.Cookie(s.provider.CookieName(stepCookie(v.flow.ID)))
+	if err != nil || c.Value == "" || len(c.Value) > 64 {
+		return "", false
+	}
+	return c.Value, true
+}
+
+// setStep keeps the handle while the flow lives; the engine ends the step
+// earlier, and says so better than a lost cookie can. An empty handle removes
+// it.
+func (s *Web) setStep(v *visit, handle string) {
+	life := v.flow.ExpiresAt.Sub(s.now()).Truncate(time.Second)
+	if handle == "" || life <= 0 {
+		life = -1
+	}
+	s.provider.SetCookie(v.w, stepCookie(v.flow.ID), handle, life)
+}
+
+// readForm reads the body of a page's POST.
+func readForm(w http.ResponseWriter, r *http.Request) (url.Values, error) {
+	if r.ContentLength > maxForm {
+		return nil, &stop{status: http.StatusRequestEntityTooLarge, page: "too_large"}
+	}
+	media, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";")
+	if !strings.EqualFold(strings.TrimSpace(media), "application/x-www-form-urlencoded") {
+		return nil, &stop{status: http.StatusBadRequest, page: "form"}
+	}
+	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
+	if err := r.ParseForm(); err != nil {
+		if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+			return nil, &stop{status: http.StatusRequestEntityTooLarge, page: "too_large"}
+		}
+		return nil, &stop{status: http.StatusBadRequest, page: "form"}
+	}
+	if !plain(r.PostForm) {
+		return nil, &stop{status: http.StatusBadRequest, page: "form"}
+	}
+	return r.PostForm, nil
+}
+
+// plain reports whether the fields are such as pages of ours send: few, each
+// once, and of text.
+func plain(v url.Values) bool {
+	for name, values := range v {
+		if len(values) > 1 || !utf8.ValidString(name) || !utf8.ValidString(values[0]) || strings.ContainsRune(values[0], 0) {
+			return false
+		}
+	}
+	return len(v) <= maxFields
+}

@@ -1,0 +1,123 @@
+// Package web is the HTML face of Gatehouse: the pages a person sees, and the
+// one list of every address the server answers.
+//
+// It decides nothing about who somebody is (package login) or what an app may
+// have (packages provider and consent). A page reads what waits, shows it, and
+// turns what was posted into one call of those engines. Every POST is answered
+// by a redirect, refusals included: what was typed and what was wrong with it
+// wait in the interaction, so refreshing and going back are harmless.
+package web
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"html/template"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/gatehouse-id/gatehouse/login"
+	"github.com/gatehouse-id/gatehouse/provider"
+	"github.com/gatehouse-id/gatehouse/storage"
+)
+
+// Config says what the face is made of.
+type Config struct {
+	Provider *provider.Provider
+	Login    *login.Engine
+	Store    interface {
+		storage.Users
+		storage.Clients
+		storage.Consents
+	}
+	// Secret and SecretByID give the keys of CSRF tokens, as a keys.Keeper does
+	// for its purpose "csrf".
+	Secret     func() (id string, key []byte)
+	SecretByID func(ctx context.Context, id string) ([]byte, error)
+
+	// Issuer is the issuer identifier, which is also where this server is.
+	Issuer string
+	// Brand is the operator's name; empty is Gatehouse.
+	Brand string
+	// Links are the operator's own pages.
+	Links Links
+	// RegistrationOpen says that people may register by themselves.
+	RegistrationOpen bool
+	// Ready reports whether the server can do its work. Nil is always.
+	Ready func(ctx context.Context) error
+	// Dev answers under /dev/ in embedded mode. Nil elsewhere: then there is no
+	// such address.
+	Dev http.Handler
+	// Now is nil for time.Now.
+	Now func() time.Time
+	// Log is nil for slog.Default.
+	Log *slog.Logger
+}
+
+// Web answers every HTTP request. It is safe for concurrent use.
+type Web struct {
+	provider *provider.Provider
+	login    *login.Engine
+	store    interface {
+		storage.Users
+		storage.Clients
+		storage.Consents
+	}
+	secret           func() (string, []byte)
+	secretByID       func(context.Context, string) ([]byte, error)
+	issuer           *url.URL
+	frame            *Frame
+	pages            map[string]*template.Template
+	crossOrigin      *http.CrossOriginProtection
+	registrationOpen bool
+	ready            func(context.Context) error
+	dev              http.Handler
+	now              func() time.Time
+	log              *slog.Logger
+	handler          http.Handler
+}
+
+// New checks c, parses the pages and compresses the static files, once.
+func New(c Config) (*Web, error) {
+	if c.Provider == nil || c.Login == nil || c.Store == nil || c.Secret == nil || c.SecretByID == nil {
+		return nil, errors.New("web: Provider, Login, Store, Secret and SecretByID are required")
+	}
+	issuer, err := url.Parse(c.Issuer)
+	if err != nil || issuer.Host == "" {
+		return nil, fmt.Errorf("web: the issuer %q is not a URL", c.Issuer)
+	}
+	frame, err := NewFrame(c.Brand, c.Links, issuer.Scheme == "https")
+	if err != nil {
+		return nil, err
+	}
+	s := &Web{
+		provider: c.Provider, login: c.Login, store: c.Store,
+		secret: c.Secret, secretByID: c.SecretByID,
+		issuer: issuer, frame: frame, crossOrigin: http.NewCrossOriginProtection(),
+		registrationOpen: c.RegistrationOpen, ready: c.Ready, dev: c.Dev, now: c.Now, log: c.Log,
+	}
+	if s.ready == nil {
+		s.ready = func(context.Context) error { return nil }
+	}
+	if s.now == nil {
+		s.now = time.Now
+	}
+	if s.log == nil {
+		s.log = slog.Default()
+	}
+	if err := s.crossOrigin.AddTrustedOrigin(issuer.Scheme + "://" + issuer.Host); err != nil {
+		return nil, fmt.Errorf("web: trust the issuer's origin: %w", err)
+	}
+	if s.pages, err = frame.Parse(templateFiles, "templates/*.html"); err != nil {
+		return nil, err
+	}
+	if s.handler, err = s.routes(); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// Handler answers every HTTP request of the server.
+func (s *Web) Handler() http.Handler { return s.handler }
