@@ -4,7 +4,7 @@
 // transaction it reports. [Relay] hands rows to a queue in Valkey (asynq) under
 // their own ids and removes a row only when the queue says that the letter was
 // delivered. [Worker] takes letters from the queue, opens them, writes them
-// out with the templates here and gives them to a [Sender].
+// out and gives them to a [Sender].
 //
 // Delivery is at least once: a letter comes twice only after a crash, a wiped
 // queue or an ambiguous reply of the mail server, and then under the same

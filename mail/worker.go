@@ -59,10 +59,6 @@ func NewWorker(c WorkerConfig) (*Worker, error) {
 	if c.Brand == "" {
 		c.Brand = DefaultBrand
 	}
-	w, err := newWriter(c.Brand)
-	if err != nil {
-		return nil, err
-	}
 	if c.Now == nil {
 		c.Now = time.Now
 	}
@@ -70,7 +66,7 @@ func NewWorker(c WorkerConfig) (*Worker, error) {
 		c.Log = slog.Default()
 	}
 	return &Worker{
-		sealer: c.Sealer, sender: c.Sender, writer: w, now: c.Now,
+		sealer: c.Sealer, sender: c.Sender, writer: newWriter(c.Brand), now: c.Now,
 		server: asynq.NewServer(conn, asynq.Config{
 			Queues:                   map[string]int{queue: 1},
 			Concurrency:              8,
