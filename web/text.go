@@ -115,12 +115,3 @@ func (c catalogue) plain(key string, pairs ...any) string {
 		return values[strings.Trim(m, "{}")]
 	})
 }
-
-// plural picks the form of key for n. A language with more forms than English
-// will bring its own rule.
-func (c catalogue) plural(key string, n int) string {
-	if n == 1 {
-		return key + ".one"
-	}
-	return key + ".other"
-}

@@ -55,7 +55,10 @@ var engine = sync.OnceValue(func() bool {
 			continue
 		}
 		os.Setenv("DOCKER_HOST", host)
-		if os.Getenv("TESTCONTAINERS_RYUK_DISABLED") == "" && !available(c, testcontainers.ReaperDefaultImage) {
+		// The name is deprecated for one that is not exported, and there is no other
+		// way to ask which image the reaper needs.
+		reaper := testcontainers.ReaperDefaultImage //nolint:staticcheck // see above
+		if os.Getenv("TESTCONTAINERS_RYUK_DISABLED") == "" && !available(c, reaper) {
 			os.Setenv("TESTCONTAINERS_RYUK_DISABLED", "true")
 		}
 		return true
