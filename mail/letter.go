@@ -38,7 +38,11 @@ type Letter struct {
 // A Message is a letter written out.
 type Message struct {
 	// ID is the id of the outbox's row, and the left part of the Message-ID.
-	ID      string
+	ID   string
+	Kind string
+	// Code is the one that the letter brings, as it is shown; empty when it
+	// brings none.
+	Code    string
 	To      string
 	Subject string
 	Text    string
@@ -78,7 +82,7 @@ func (w *writer) write(id string, l Letter, now time.Time) (Message, error) {
 		return Message{}, fmt.Errorf("mail: no letter of kind %q", l.Kind)
 	}
 	return Message{
-		ID: id, To: l.To, Subject: subject,
+		ID: id, Kind: l.Kind, Code: grouped(l.Code), To: l.To, Subject: subject,
 		Text: asText(lead, parts), HTML: w.asHTML(subject, lead, parts), Date: now,
 	}, nil
 }

@@ -335,6 +335,33 @@ func TestSession(t *testing.T) {
 			t.Errorf("answered %v", a.params)
 		}
 	})
+	t.Run("another person's sign-in ends the session and what hung on it", func(t *testing.T) {
+		b := o.browser()
+		first, _ := o.client(storage.Client{FirstParty: true})
+		grant := func() reply {
+			return o.post(first, "", redemption(first, b.authorize(o.request(first, "scope", "openid", "prompt", "login")).params.Get("code")))
+		}
+		a := grant()
+		o.pass(time.Second)
+		again := grant()
+		if x, y := payload(t, a.text("id_token")), payload(t, again.text("id_token")); x["sid"] != y["sid"] {
+			t.Error("the same person got another sid")
+		}
+		mine := o.user
+		o.user = o.person("bina@example.com")
+		defer func() { o.user = mine }()
+		o.pass(time.Second)
+		theirs := grant()
+		if x, y := payload(t, a.text("id_token")), payload(t, theirs.text("id_token")); x["sid"] == y["sid"] || x["sub"] == y["sub"] {
+			t.Error("another person got the same session")
+		}
+		for _, r := range []reply{a, again} {
+			wantError(t, o.post(first, "", refresh(r.text("refresh_token"))), 400, "invalid_grant")
+		}
+		if r := o.post(first, "", refresh(theirs.text("refresh_token"))); r.status != 200 {
+			t.Errorf("answered %d %v", r.status, r.body)
+		}
+	})
 	t.Run("sec-M3 use moves the idle end, not the absolute one", func(t *testing.T) {
 		for i := range 12 {
 			o.pass(59 * time.Minute)

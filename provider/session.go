@@ -78,23 +78,33 @@ func (p *Provider) secretCookie(r *http.Request, name string) (string, bool) {
 
 // StartSession signs the person in at this browser: s says who was proved,
 // when and how (UserID, UserEpoch, AuthTime, AMR, Remember). The session gets a
-// new id and a new secret, whatever the browser held before, so a secret known
-// before the sign-in opens nothing after it. It returns storage.ErrNotFound
+// new secret, whatever the browser held before, so a secret known before the
+// sign-in opens nothing after it. It returns storage.ErrNotFound
 // when the user is no longer active or has changed since.
 func (p *Provider) StartSession(w http.ResponseWriter, r *http.Request, s storage.Session) error {
 	now := p.now()
-	var replaces string
-	if old, _, err := p.Session(r); err == nil {
-		replaces = old.ID
-	} else if !errors.Is(err, storage.ErrNotFound) {
+	old, _, err := p.Session(r)
+	switch {
+	case errors.Is(err, storage.ErrNotFound):
+	case err != nil:
 		return err
+	case old.UserID != s.UserID:
+		// Whoever was signed in here is signed out.
+		if err := p.store.EndSession(r.Context(), old.ID, now); err != nil {
+			return fmt.Errorf("provider: end the session before: %w", err)
+		}
+		old = storage.Session{}
 	}
-	id, err := uuid.NewV7()
-	if err != nil {
-		return fmt.Errorf("provider: session id: %w", err)
+	// The same person keeps the id (sid), so that signing out ends also what was
+	// granted before this proof.
+	if s.ID = old.ID; s.ID == "" {
+		id, err := uuid.NewV7()
+		if err != nil {
+			return fmt.Errorf("provider: session id: %w", err)
+		}
+		s.ID = id.String()
 	}
 	secret := newSecret()
-	s.ID = id.String()
 	s.SecretHash = sha256Of(secret)
 	s.CreatedAt = now
 	idle, end := p.life.sessionIdle, p.life.sessionEnd
@@ -102,7 +112,7 @@ func (p *Provider) StartSession(w http.ResponseWriter, r *http.Request, s storag
 		idle, end = p.life.remember, p.life.remember
 	}
 	s.ExpiresAt, s.EndsAt = now.Add(idle), now.Add(end)
-	if err := p.store.CreateSession(r.Context(), s, replaces); err != nil {
+	if err := p.store.CreateSession(r.Context(), s, old.ID); err != nil {
 		return fmt.Errorf("provider: start a session: %w", err)
 	}
 	var life time.Duration

@@ -13,7 +13,13 @@ import (
 // CreateSession implements [storage.Sessions].
 func (db *DB) CreateSession(ctx context.Context, s storage.Session, replaces string) error {
 	return db.tx(ctx, db.writer, func(q *litedb.Queries) error {
-		if err := changed(q.InsertSession(ctx, litedb.InsertSessionParams{
+		// First the old one, whose id the new one may keep.
+		if replaces != "" {
+			if err := q.DeleteSession(ctx, replaces); err != nil {
+				return err
+			}
+		}
+		return changed(q.InsertSession(ctx, litedb.InsertSessionParams{
 			ID:         s.ID,
 			SecretHash: s.SecretHash,
 			AuthTime:   column.Time(s.AuthTime),
@@ -24,13 +30,7 @@ func (db *DB) CreateSession(ctx context.Context, s storage.Session, replaces str
 			EndsAt:     column.Time(s.EndsAt),
 			UserID:     s.UserID,
 			UserEpoch:  s.UserEpoch,
-		})); err != nil {
-			return err
-		}
-		if replaces == "" {
-			return nil
-		}
-		return q.DeleteSession(ctx, replaces)
+		}))
 	})
 }
 

@@ -807,6 +807,14 @@ func testSessions(t *testing.T, db storage.SQL) {
 		must(t, alive(t, bystander, noon))
 		want(t, "the one before", alive(t, victim, noon), storage.ErrNotFound)
 	})
+	t.Run("and may take over its id", func(t *testing.T) {
+		u := addUser(t, db)
+		before, s := add(t, u), newSession(u)
+		s.ID = before.ID
+		must(t, db.CreateSession(ctx, s, before.ID))
+		must(t, alive(t, s, noon))
+		want(t, "the one before", alive(t, before, noon), storage.ErrNotFound)
+	})
 	t.Run("a sign-in that fails replaces nothing", func(t *testing.T) {
 		before := add(t, addUser(t, db))
 		stale := newSession(addUser(t, db))

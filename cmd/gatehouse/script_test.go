@@ -1,0 +1,209 @@
+//go:build !slim
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"net/url"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"gatehouse": main})
+}
+
+// TestScripts runs what an operator or an app could type. Beside testscript's
+// own commands there are:
+//
+//	http [-H header]... [-u id:secret] METHOD PATH [name=value]...
+//
+// sends a request to a server in embedded mode, started by the first one with
+// the script's environment, and writes status line, headers and body to the
+// file resp. The values are a form: the query of a GET, else the body.
+//
+//	json NAME FILE KEY
+//
+// sets the environment variable NAME to the string at KEY of a JSON object.
+//
+//	repeat NAME TEXT COUNT
+//
+// sets the environment variable NAME to TEXT, COUNT times.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata",
+		RequireExplicitExec: true,
+		Setup: func(e *testscript.Env) error {
+			e.Setenv("GATEHOUSE_STATE_DIR", e.WorkDir+"/state")
+			e.Setenv("GATEHOUSE_ADDR", "localhost:"+freePort(t))
+			e.Values[running{}] = new(bool)
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"http":   httpCommand,
+			"json":   jsonCommand,
+			"repeat": repeatCommand,
+		},
+	})
+}
+
+// environment is what a command started by the script would see.
+func environment(ts *testscript.TestScript) []string {
+	env := []string{"HOME=" + ts.Getenv("HOME")}
+	for _, s := range new(Config).settings() {
+		for _, k := range []string{s.key, s.key + "_FILE"} {
+			if v := ts.Getenv(k); v != "" {
+				env = append(env, k+"="+v)
+			}
+		}
+	}
+	return env
+}
+
+// running is the key of a *bool: whether the script's server runs.
+type running struct{}
+
+// serveOnce starts the script's server, unless it runs, and waits until it
+// answers. The server stops with the script.
+func serveOnce(ts *testscript.TestScript) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var log bytes.Buffer
+	code := make(chan int, 1)
+	started := time.Now()
+	go func() {
+		code <- run(ctx, []string{"serve"}, terminal{environment(ts), strings.NewReader(""), io.Discard, &log})
+	}()
+	ts.Defer(func() {
+		cancel()
+		if c := <-code; c != 0 {
+			ts.Logf("the server's exit code was %d", c)
+		}
+		ts.Logf("the server's log:\n%s", log.String())
+	})
+	base := "http://" + ts.Getenv("GATEHOUSE_ADDR")
+	for deadline := started.Add(30 * time.Second); time.Now().Before(deadline); {
+		select {
+		case c := <-code:
+			code <- c
+			ts.Fatalf("the server ended with code %d before it answered", c)
+		case <-time.After(10 * time.Millisecond):
+		}
+		r, err := http.Get(base + "/.well-known/openid-configuration")
+		if err == nil {
+			_ = r.Body.Close()
+			ts.Logf("the server answered after %v", time.Since(started).Round(time.Millisecond))
+			return
+		}
+	}
+	ts.Fatalf("the server did not answer within 30 s")
+}
+
+func httpCommand(ts *testscript.TestScript, neg bool, args []string) {
+	const usage = "usage: http [-H header]... [-u id:secret] METHOD PATH [name=value]..."
+	header := http.Header{}
+	var user *url.Userinfo
+	for len(args) > 1 && (args[0] == "-H" || args[0] == "-u") {
+		switch args[0] {
+		case "-H":
+			name, value, _ := strings.Cut(args[1], ":")
+			header.Add(name, strings.TrimSpace(value))
+		case "-u":
+			id, secret, _ := strings.Cut(args[1], ":")
+			user = url.UserPassword(id, secret)
+		}
+		args = args[2:]
+	}
+	if len(args) < 2 || neg {
+		ts.Fatalf(usage)
+	}
+	method, path, params := args[0], args[1], args[2:]
+	var form []string // in the order given, also what is repeated
+	for _, p := range params {
+		name, value, ok := strings.Cut(p, "=")
+		if !ok {
+			ts.Fatalf(usage)
+		}
+		form = append(form, url.QueryEscape(name)+"="+url.QueryEscape(value))
+	}
+	if started := ts.Value(running{}).(*bool); !*started {
+		serveOnce(ts)
+		*started = true
+	}
+	var body io.Reader
+	if encoded := strings.Join(form, "&"); method == http.MethodGet && encoded != "" {
+		path += "?" + encoded
+	} else if method != http.MethodGet {
+		body = strings.NewReader(encoded)
+	}
+	req, err := http.NewRequest(method, "http://"+ts.Getenv("GATEHOUSE_ADDR")+path, body)
+	ts.Check(err)
+	req.Header = header
+	if body != nil && header.Get("Content-Type") == "" {
+		header.Set("Content-Type", "application/x-www-form-urlencoded")
+	}
+	if user != nil {
+		// RFC 6749 section 2.3.1: both are form-encoded first.
+		secret, _ := user.Password()
+		req.SetBasicAuth(url.QueryEscape(user.Username()), url.QueryEscape(secret))
+	}
+	client := http.Client{
+		Timeout:       30 * time.Second,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	resp, err := client.Do(req)
+	ts.Check(err)
+	defer func() { _ = resp.Body.Close() }()
+	content, err := io.ReadAll(resp.Body)
+	ts.Check(err)
+	var out bytes.Buffer
+	fmt.Fprintf(&out, "%s %s\n", resp.Proto, resp.Status)
+	for _, name := range slices.Sorted(maps.Keys(resp.Header)) {
+		for _, v := range resp.Header[name] {
+			fmt.Fprintf(&out, "%s: %s\n", name, v)
+		}
+	}
+	fmt.Fprintf(&out, "\n%s", content)
+	ts.Check(os.WriteFile(ts.MkAbs("resp"), out.Bytes(), 0o600))
+	ts.Logf("%s %s", resp.Proto, resp.Status)
+}
+
+func jsonCommand(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 3 || neg {
+		ts.Fatalf("usage: json NAME FILE KEY")
+	}
+	content := ts.ReadFile(args[1])
+	// The file resp holds headers before the object.
+	if i := strings.Index(content, "{"); i > 0 {
+		content = content[i:]
+	}
+	var object map[string]any
+	ts.Check(json.Unmarshal([]byte(content), &object))
+	value, ok := object[args[2]].(string)
+	if !ok {
+		ts.Fatalf("%s has no string %q", args[1], args[2])
+	}
+	ts.Setenv(args[0], value)
+}
+
+func repeatCommand(ts *testscript.TestScript, neg bool, args []string) {
+	var count int
+	if len(args) == 3 && !neg {
+		_, err := fmt.Sscan(args[2], &count)
+		ts.Check(err)
+	}
+	if count == 0 {
+		ts.Fatalf("usage: repeat NAME TEXT COUNT")
+	}
+	ts.Setenv(args[0], strings.Repeat(args[1], count))
+}

@@ -1,0 +1,372 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/gatehouse-id/gatehouse/keys"
+	"github.com/gatehouse-id/gatehouse/login"
+	"github.com/gatehouse-id/gatehouse/mail"
+	"github.com/gatehouse-id/gatehouse/provider"
+	"github.com/gatehouse-id/gatehouse/storage"
+	"github.com/gatehouse-id/gatehouse/storage/valkey"
+	"github.com/gatehouse-id/gatehouse/web"
+)
+
+func serveCommand() command {
+	return command{
+		name:  "serve",
+		about: "Run the server; without configuration in embedded mode, all in one process and for this machine",
+		example: "gatehouse serve\n" +
+			"GATEHOUSE_URL=https://id.example.org GATEHOUSE_DATABASE_URL=postgres://gatehouse@db/gatehouse \\\n" +
+			"  GATEHOUSE_VALKEY_URL=valkey://valkey:6379 GATEHOUSE_SEAL_KEY_FILE=/run/secrets/seal \\\n" +
+			"  GATEHOUSE_MAIL_KEY_FILE=/run/secrets/mail gatehouse serve",
+		more: new(Config).describe,
+		define: func(*flag.FlagSet) action {
+			return func(ctx context.Context, t terminal, _ []string) error {
+				c, err := readConfig(t)
+				if err != nil {
+					return err
+				}
+				s, err := build(ctx, c, newLog(t, c), t.out)
+				if err != nil {
+					return err
+				}
+				return s.Run(ctx)
+			}
+		},
+	}
+}
+
+// A server is everything that one process runs.
+type server struct {
+	config   Config
+	log      *slog.Logger
+	sql      storage.SQL
+	volatile storage.Volatile
+	clock    *storage.Clock
+	keeper   *keys.Keeper
+	relay    *mail.Relay
+	login    *login.Engine
+	provider *provider.Provider
+	handler  http.Handler
+	// ready is whether requests are welcome: from the first listener until
+	// shutdown begins.
+	ready atomic.Bool
+	// jobs run from start to end, beside the requests.
+	jobs []func(context.Context) error
+	// closers are run in reverse.
+	closers []func() error
+}
+
+// build makes a server of c: everything is opened here, once, in the order of
+// dependence, and nothing runs yet. Letters of embedded mode are printed to
+// out.
+func build(ctx context.Context, c Config, log *slog.Logger, out io.Writer) (_ *server, err error) {
+	s := &server{config: c, log: log}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.close())
+		}
+	}()
+
+	// A key that is missing is told before a database is opened.
+	sealKey, err := c.sealKey()
+	if err != nil {
+		return nil, err
+	}
+	mailKey, err := c.mailKey()
+	if err != nil {
+		return nil, err
+	}
+
+	if s.sql, err = openSQL(ctx, c); err != nil {
+		return nil, err
+	}
+	s.closers = append(s.closers, s.sql.Close)
+	volatile, err := openValkey(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	s.volatile = volatile
+	s.closers = append(s.closers, volatile.Close)
+	if s.clock, err = storage.NewClock(ctx, s.sql); err != nil {
+		return nil, err
+	}
+	volatile.Now = s.clock.Now
+	if err := checkClocks(ctx, s.clock, s.volatile); err != nil {
+		return nil, err
+	}
+	if err := volatile.CheckPolicy(ctx); err != nil {
+		return nil, fmt.Errorf("GATEHOUSE_VALKEY_URL: %w", err)
+	}
+
+	if s.keeper, err = keys.New(ctx, keys.Config{Store: s.sql, SealKey: sealKey, Now: s.clock.Now, Log: log}); err != nil {
+		return nil, err
+	}
+	sealer, err := mail.NewSealer(mailKey)
+	if err != nil {
+		return nil, err
+	}
+	if s.relay, err = mail.NewRelay(mail.RelayConfig{
+		Pending: s.pendingLetters, Delete: s.sql.DeleteLetter, ValkeyURL: volatile.URL(), Now: s.clock.Now, Log: log,
+	}); err != nil {
+		return nil, err
+	}
+	s.jobs = append(s.jobs, s.watchClock, s.rotateKeys, s.purge, s.relay.Run)
+
+	if s.login, err = login.New(login.Config{
+		Store: s.sql, Flows: s.volatile,
+		Secret:     s.secret(keys.PurposeMailCode),
+		SecretByID: s.secretByID(keys.PurposeMailCode),
+		Letter: func(l login.Letter) (storage.Letter, error) {
+			id, sealed, err := sealer.Seal(mail.Letter(l))
+			return storage.Letter{ID: id, Sealed: sealed}, err
+		},
+		Mailed:    s.relay.Nudge,
+		SignInURL: c.URL + "/login",
+		Domains:   c.RegistrationDomains, Closed: !c.registrationOpen(),
+		Now: s.clock.Now,
+	}); err != nil {
+		return nil, err
+	}
+	var face *web.Web // which is asked for error pages only after it is made
+	if s.provider, err = provider.New(provider.Config{
+		Issuer: c.URL, Store: s.sql, Codes: s.volatile, Interactions: s.volatile, Keys: s.keeper,
+		ErrorPage: func(w http.ResponseWriter, r *http.Request, e *provider.Error) { face.ErrorPage(w, r, e) },
+		Now:       s.clock.Now, Log: log,
+	}); err != nil {
+		return nil, err
+	}
+	var dev http.Handler
+	if c.Embedded() {
+		if dev, err = s.embed(ctx, sealer, volatile.URL(), out); err != nil {
+			return nil, err
+		}
+	}
+	if face, err = web.New(web.Config{
+		Provider: s.provider, Login: s.login, Store: s.sql,
+		Secret:     s.secret(keys.PurposeCSRF),
+		SecretByID: s.secretByID(keys.PurposeCSRF),
+		Issuer:     c.URL, Brand: c.Brand, RegistrationOpen: c.registrationOpen(),
+		Ready: s.isReady, Dev: dev, Now: s.clock.Now, Log: log,
+	}); err != nil {
+		return nil, err
+	}
+	s.handler = face.Handler()
+	return s, nil
+}
+
+// pendingLetters is the outbox as the relay reads it.
+func (s *server) pendingLetters(ctx context.Context, limit int) ([]mail.Row, error) {
+	letters, err := s.sql.PendingLetters(ctx, limit)
+	rows := make([]mail.Row, len(letters))
+	for i, l := range letters {
+		rows[i] = mail.Row(l)
+	}
+	return rows, err
+}
+
+// secret and secretByID give the keys of one purpose to those who must have no
+// others.
+func (s *server) secret(purpose string) func() (string, []byte) {
+	return func() (string, []byte) { return s.keeper.Secret(purpose) }
+}
+
+func (s *server) secretByID(purpose string) func(context.Context, string) ([]byte, error) {
+	return func(ctx context.Context, id string) ([]byte, error) { return s.keeper.SecretByID(ctx, purpose, id) }
+}
+
+// isReady says whether and why not the server can do its work.
+func (s *server) isReady(ctx context.Context) error {
+	if !s.ready.Load() {
+		return errors.New("starting or stopping")
+	}
+	if err := s.sql.Ping(ctx); err != nil {
+		return fmt.Errorf("reach the database: %w", err)
+	}
+	if err := s.volatile.Ping(ctx); err != nil {
+		return fmt.Errorf("reach Valkey: %w", err)
+	}
+	return nil
+}
+
+// rotateKeys lets keys age.
+func (s *server) rotateKeys(ctx context.Context) error {
+	s.keeper.Run(ctx)
+	return nil
+}
+
+// openValkey connects to Valkey, or starts one in this process.
+func openValkey(ctx context.Context, c Config) (*valkey.DB, error) {
+	if c.Embedded() {
+		return openEmbeddedValkey(ctx)
+	}
+	db, err := valkey.Open(ctx, string(c.ValkeyURL))
+	if err != nil {
+		return nil, fmt.Errorf("GATEHOUSE_VALKEY_URL does not lead to a server: %w", err)
+	}
+	return db, nil
+}
+
+// checkClocks refuses to start where tokens would be judged by the wrong time.
+func checkClocks(ctx context.Context, clock *storage.Clock, volatile storage.TimeSource) error {
+	if skew := clock.Offset().Abs(); skew > storage.MaxSkew {
+		return fmt.Errorf("the clocks of this host and of the database are %v apart; set them right (more than %v is too much)", skew.Round(time.Millisecond), storage.MaxSkew)
+	}
+	t, err := volatile.Time(ctx)
+	if err != nil {
+		return fmt.Errorf("read the clock of GATEHOUSE_VALKEY_URL: %w", err)
+	}
+	if skew := t.Sub(clock.Now()).Abs(); skew > storage.MaxSkew {
+		return fmt.Errorf("the clocks of the database and of Valkey are %v apart; set them right (more than %v is too much)", skew.Round(time.Millisecond), storage.MaxSkew)
+	}
+	return nil
+}
+
+// watchClock keeps the clock close to the database's.
+func (s *server) watchClock(ctx context.Context) error {
+	s.clock.Run(ctx, func(err error) {
+		s.log.WarnContext(ctx, "the database's clock was not read", "err", err)
+	})
+	return nil
+}
+
+const (
+	purgeEvery = time.Minute
+	// purgeBatch is how many rows one statement removes, so that none holds
+	// locks for long.
+	purgeBatch = 500
+	// purgeAfter is how long an ended grant is kept: it is what makes a late
+	// replay of its code or refresh token known for one.
+	purgeAfter = 24 * time.Hour
+)
+
+// purge removes what has ended, once a minute.
+func (s *server) purge(ctx context.Context) error {
+	t := time.NewTicker(purgeEvery)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-t.C:
+		}
+		if err := s.purgeOnce(ctx); err != nil && ctx.Err() == nil {
+			s.log.WarnContext(ctx, "ended sessions and grants were not removed", "err", err)
+		}
+		if skew := s.clock.Offset().Abs(); skew > storage.MaxSkew {
+			s.log.WarnContext(ctx, "the clocks of this host and of the database are apart; the database's is used", "skew", skew)
+		}
+	}
+}
+
+func (s *server) purgeOnce(ctx context.Context) error {
+	now := s.clock.Now()
+	for _, remove := range []func() (int, error){
+		func() (int, error) { return s.sql.DeleteExpiredSessions(ctx, now, purgeBatch) },
+		func() (int, error) { return s.sql.DeleteExpiredGrants(ctx, now.Add(-purgeAfter), purgeBatch) },
+	} {
+		for {
+			n, err := remove()
+			if err != nil {
+				return err
+			}
+			if n < purgeBatch {
+				break
+			}
+		}
+	}
+	return nil
+}
+
+// How shutdown goes on.
+const (
+	// noticeTime is how long balancers have to see that the server is no longer
+	// ready, before it stops listening.
+	noticeTime = 3 * time.Second
+	// drainTime is how long requests have to end.
+	drainTime = 20 * time.Second
+)
+
+// Run serves until ctx ends, then stops in reverse: first the server is no
+// longer ready, then it takes no more requests and ends those it has, then the
+// jobs end, then the connections close.
+func (s *server) Run(ctx context.Context) (err error) {
+	defer func() { err = errors.Join(err, s.close()) }()
+	listeners, err := listen(ctx, s.config.Addr)
+	if err != nil {
+		return err
+	}
+	srv := newHTTPServer(s.handler, s.log)
+	jobs, stopJobs := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopJobs()
+
+	g, ending := errgroup.WithContext(ctx)
+	for _, l := range listeners {
+		g.Go(func() error { return serving(srv.Serve(l)) })
+	}
+	for _, job := range s.jobs {
+		g.Go(func() error { return job(jobs) })
+	}
+	g.Go(func() error {
+		<-ending.Done()
+		defer stopJobs()
+		s.ready.Store(false)
+		s.log.Info("stopping")
+		if ctx.Err() != nil && !s.config.Embedded() { // not when the server failed by itself
+			time.Sleep(noticeTime)
+		}
+		drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
+		defer cancel()
+		if err := srv.Shutdown(drain); err != nil {
+			return errors.Join(fmt.Errorf("requests were cut off after %v: %w", drainTime, err), srv.Close())
+		}
+		return nil
+	})
+	s.ready.Store(true)
+	s.announce()
+	return g.Wait()
+}
+
+// serving takes the end of a server that was shut down for the success it is.
+func serving(err error) error {
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return err
+}
+
+// announce says in one line what was started, and in embedded mode what that
+// is.
+func (s *server) announce() {
+	if s.config.Embedded() {
+		s.log.Info("embedded mode: everything is in this process, for this machine",
+			"url", s.config.URL, "state", s.config.StateDir,
+			"app", s.config.URL+"/dev/app", "mail", s.config.URL+"/dev/mail")
+		if s.config.EmbeddedAsked && s.config.SMTPURL == "" {
+			s.log.Warn("whoever can reach this server can read its letters at /dev/mail")
+		}
+		return
+	}
+	s.log.Info("serving", "url", s.config.URL, "addr", s.config.Addr)
+}
+
+// close gives back what build opened, in reverse.
+func (s *server) close() error {
+	var errs []error
+	for i := len(s.closers) - 1; i >= 0; i-- {
+		errs = append(errs, s.closers[i]())
+	}
+	s.closers = nil
+	return errors.Join(errs...)
+}
