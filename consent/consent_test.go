@@ -66,14 +66,14 @@ func TestDecideKeepsItsInput(t *testing.T) {
 
 func TestDescribe(t *testing.T) {
 	for _, c := range []struct{ scope, heading, detail string }{
-		{"openid", "Know that it's you", "Nothing else is shared"},
+		{"openid", "Know that it’s you", "Nothing else is shared"},
 		{"profile", "See your name and profile", ""},
 		{"email", "See your email address", ""},
 		{"phone", "See your phone number", ""},
 		{"address", "See your postal address", ""},
-		{"groups", "See which groups you're in", ""},
-		{"roles", "See which groups you're in", ""},
-		{"offline_access", "Stay connected when you're away", "Until you remove access"},
+		{"groups", "See which groups you’re in", ""},
+		{"roles", "See which groups you’re in", ""},
+		{"offline_access", "Stay connected when you’re away", "Until you remove access"},
 		{"notes:write", "Use notes:write for you", ""},
 	} {
 		t.Run(c.scope, func(t *testing.T) {

@@ -17,7 +17,7 @@ func Describe(scope string) Description {
 	d := Description{Scope: scope}
 	switch scope {
 	case "openid":
-		d.Heading, d.Detail = "Know that it's you", "Nothing else is shared"
+		d.Heading, d.Detail = "Know that it’s you", "Nothing else is shared"
 	case "profile":
 		d.Heading = "See your name and profile"
 	case "email":
@@ -27,9 +27,9 @@ func Describe(scope string) Description {
 	case "address":
 		d.Heading = "See your postal address"
 	case "groups", "roles":
-		d.Heading = "See which groups you're in"
+		d.Heading = "See which groups you’re in"
 	case "offline_access":
-		d.Heading, d.Detail = "Stay connected when you're away", "Until you remove access"
+		d.Heading, d.Detail = "Stay connected when you’re away", "Until you remove access"
 	default:
 		d.Heading = "Use " + scope + " for you"
 	}
