@@ -35,7 +35,7 @@ build: ## build bin/gatehouse and bin/gatehouse-worker
 
 test: .install ## install the servers that are missing (Debian, Ubuntu) and run every test
 	@mkdir -p artifacts
-	go test $(if $(RACE),-race) $(if $(COVER),-coverprofile=$(COVER) -coverpkg=./...) $(TEST) $(PKG)
+	go test -timeout 20m $(if $(RACE),-race) $(if $(COVER),-coverprofile=$(COVER) -coverpkg=./...) $(TEST) $(PKG)
 
 race: ## the same with the race detector
 	@$(MAKE) --no-print-directory test RACE=1
