@@ -41,6 +41,12 @@ const (
 	PurposeCSRF = "csrf"
 	// PurposeMailCode keys the hashes of mailed codes.
 	PurposeMailCode = "mail_code"
+	// PurposeRecovery keys the hashes of recovery codes. Its key is never
+	// rotated: the codes are on paper, and nobody knows when they are used.
+	PurposeRecovery = "recovery"
+	// PurposeDevice authenticates the cookie of a browser that has signed in
+	// before.
+	PurposeDevice = "device"
 )
 
 // hs256 is the algorithm under which symmetric keys are stored.
@@ -65,6 +71,10 @@ const (
 	csrfRetired = 24 * time.Hour
 	// mailCodeRetired is far above the life of a mailed code.
 	mailCodeRetired = time.Hour
+	// deviceRetired is the life of a device's cookie, a year, and a day.
+	deviceRetired = 366 * 24 * time.Hour
+	// forever is longer than any key is kept.
+	forever = 100 * 365 * 24 * time.Hour
 )
 
 // Config is what a Keeper needs. Store and SealKey are required.
@@ -123,6 +133,8 @@ func rings() []ringID {
 		{PurposeRefresh, hs256},
 		{PurposeCSRF, hs256},
 		{PurposeMailCode, hs256},
+		{PurposeRecovery, hs256},
+		{PurposeDevice, hs256},
 	}
 }
 
@@ -168,6 +180,8 @@ func New(ctx context.Context, c Config) (*Keeper, error) {
 		{PurposeRefresh, hs256}:  minting(refreshRetired),
 		{PurposeCSRF, hs256}:     minting(csrfRetired),
 		{PurposeMailCode, hs256}: minting(mailCodeRetired),
+		{PurposeRecovery, hs256}: {Published: settle, Signing: forever, Retired: forever},
+		{PurposeDevice, hs256}:   minting(deviceRetired),
 	}
 	k.known.Store(&known{})
 	if err := k.advance(ctx, k.due); err != nil {

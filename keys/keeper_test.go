@@ -481,7 +481,7 @@ func TestSecrets(t *testing.T) {
 	t.Parallel()
 	store, now := openStore(t), newClock()
 	k, other := open(t, store, now.Now), open(t, store, now.Now)
-	purposes := []string{PurposeRefresh, PurposeCSRF, PurposeMailCode}
+	purposes := []string{PurposeRefresh, PurposeCSRF, PurposeMailCode, PurposeRecovery, PurposeDevice}
 	seen := map[string]bool{}
 	for _, p := range purposes {
 		id, key := k.Secret(p)
@@ -504,6 +504,7 @@ func TestSecrets(t *testing.T) {
 	}
 	id, key := k.Secret(PurposeRefresh)
 	csrf, _ := k.Secret(PurposeCSRF)
+	recovery, _ := k.Secret(PurposeRecovery)
 
 	// The end of its quarter: the successor mints, the old one is accepted.
 	now.forward(90*24*time.Hour - time.Minute)
@@ -517,6 +518,9 @@ func TestSecrets(t *testing.T) {
 	young, _ := k.Secret(PurposeRefresh)
 	if young == id {
 		t.Error("the secret was not rotated")
+	}
+	if got, _ := k.Secret(PurposeRecovery); got != recovery {
+		t.Error("the key of recovery codes was rotated, which are on paper")
 	}
 	if _, err := other.SecretByID(t.Context(), PurposeRefresh, young); err != nil {
 		t.Errorf("another server does not learn of a new secret by its id: %v", err)
@@ -630,6 +634,7 @@ func TestKeys(t *testing.T) {
 	want := []string{
 		"sign ES256 signing", "sign ES256 published", "sign RS256 signing", "sign RS256 published",
 		"refresh HS256 signing", "csrf HS256 signing", "mail_code HS256 signing",
+		"recovery HS256 signing", "device HS256 signing",
 	}
 	if got := list(); !slices.Equal(got, want) {
 		t.Errorf("keys are %q, want %q", got, want)

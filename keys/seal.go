@@ -62,3 +62,36 @@ func (s seal) open(purpose, id string, sealed []byte) ([]byte, error) {
 func sealedFor(purpose, id string) []byte {
 	return append([]byte{sealVersion}, purpose+"\x00"+id...)
 }
+
+// A Sealer encrypts small secrets that others store, such as that of an
+// authenticator app, with the seal key. What it is bound to (the user's id) is
+// authenticated with it, so that a row cannot be moved to another person.
+type Sealer struct{ seal seal }
+
+// NewSealer returns a Sealer with the seal key, 32 bytes.
+func NewSealer(key []byte) (*Sealer, error) {
+	s, err := newSeal(key)
+	if err != nil {
+		return nil, err
+	}
+	return &Sealer{s}, nil
+}
+
+// purposeData is the purpose of what a Sealer closes. There is no such ring, so
+// that nothing closed here opens as a key.
+const purposeData = "data"
+
+// Seal closes plain, bound to associated.
+func (s *Sealer) Seal(plain, associated []byte) []byte {
+	return s.seal.close(purposeData, string(associated), plain)
+}
+
+// Open opens what Seal closed for the same associated data. The error wraps
+// [ErrSealed] when it is of another key, of another binding, or changed.
+func (s *Sealer) Open(sealed, associated []byte) ([]byte, error) {
+	plain, err := s.seal.open(purposeData, string(associated), sealed)
+	if err != nil {
+		return nil, fmt.Errorf("keys: open a sealed secret: %w", err)
+	}
+	return plain, nil
+}

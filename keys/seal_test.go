@@ -71,3 +71,28 @@ func TestSealKeyLength(t *testing.T) {
 		}
 	}
 }
+
+func TestSealer(t *testing.T) {
+	key := make([]byte, 32)
+	s, err := NewSealer(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sealed := s.Seal([]byte("secret"), []byte("asha"))
+	if plain, err := s.Open(sealed, []byte("asha")); err != nil || string(plain) != "secret" {
+		t.Errorf("opened %q, %v", plain, err)
+	}
+	if _, err := s.Open(sealed, []byte("bina")); !errors.Is(err, ErrSealed) {
+		t.Errorf("seed-G8: moved to another person it opens: %v", err)
+	}
+	raw, err := newSeal(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Open(raw.close(PurposeCSRF, "asha", []byte("key")), []byte("asha")); !errors.Is(err, ErrSealed) {
+		t.Errorf("a key opens as data: %v", err)
+	}
+	if _, err := NewSealer(key[:16]); err == nil {
+		t.Error("a key of 16 bytes was taken")
+	}
+}

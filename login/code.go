@@ -10,6 +10,7 @@ import (
 	"math/big"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 
 	"golang.org/x/text/unicode/norm"
 
@@ -36,7 +37,7 @@ func newCode() string {
 // codeMAC is what a flow keeps of its code: a MAC bound to the flow, then the
 // id of its key.
 func (e *Engine) codeMAC(flowID, code string) []byte {
-	id, key := e.secret()
+	id, key := e.secret(PurposeMailCode)
 	return append(macOf(key, flowID, code), id...)
 }
 
@@ -46,28 +47,35 @@ func macOf(key []byte, flowID, code string) []byte {
 	return m.Sum(nil)
 }
 
-// checkCode counts a try, then compares: no number of concurrent calls compares
-// more than codeTries codes.
-func (e *Engine) checkCode(ctx context.Context, f storage.Flow, typed string) error {
+// tryCode reads a code, counts the try and refuses when the code is dead. It is
+// called before compareCode, so that no number of concurrent calls compares more
+// than codeTries codes.
+func (e *Engine) tryCode(ctx context.Context, f storage.Flow, typed string) (code string, try int, _ error) {
 	code, reason := parseCode(typed)
 	if reason != "" {
-		return refuse(Problem{FieldCode, reason})
+		return "", 0, refuse(Problem{FieldCode, reason})
 	}
 	try, err := e.flows.TryFlow(ctx, f.ID)
 	if errors.Is(err, storage.ErrNotFound) {
-		return refuse(Problem{Reason: Expired})
+		return "", 0, refuse(Problem{Reason: Expired})
 	}
 	if err != nil {
-		return fmt.Errorf("login: count try: %w", err)
+		return "", 0, fmt.Errorf("login: count try: %w", err)
 	}
 	if try > codeTries {
-		return refuse(Problem{FieldCode, CodeDead})
+		return "", 0, refuse(Problem{FieldCode, CodeDead})
 	}
+	return code, try, nil
+}
+
+// compareCode compares with the code that was mailed. A decoy costs the same
+// and has none.
+func (e *Engine) compareCode(ctx context.Context, f storage.Flow, code string, try int) error {
 	if len(f.CodeMAC) < sha256.Size {
 		return errors.New("login: flow without code")
 	}
 	mac, keyID := f.CodeMAC[:sha256.Size], string(f.CodeMAC[sha256.Size:])
-	key, err := e.secretByID(ctx, keyID)
+	key, err := e.secretByID(ctx, PurposeMailCode, keyID)
 	if err != nil {
 		return fmt.Errorf("login: key of the code: %w", err)
 	}
@@ -82,12 +90,26 @@ func (e *Engine) checkCode(ctx context.Context, f storage.Flow, typed string) er
 	}
 }
 
-// parseCode reads a code as people write it: in any script's digits, with
-// spaces or dashes anywhere. What cannot be a code is no try at one.
-func parseCode(typed string) (string, Reason) {
+// maxCode is how many characters of a code are looked at, separators and all.
+const maxCode = 24
+
+// tooLongCode reports what is too long for any code, however it is written.
+func tooLongCode(typed string) bool {
+	return len(typed) > utf8.UTFMax*maxCode || utf8.RuneCountInString(typed) > maxCode
+}
+
+// parseCode reads a mailed code. What cannot be one is no try at one.
+func parseCode(typed string) (string, Reason) { return parseDigits(typed, codeDigits) }
+
+// parseDigits reads a code of n digits as people write it: in any script's
+// digits, with spaces or dashes anywhere.
+func parseDigits(typed string, n int) (string, Reason) {
+	if tooLongCode(typed) {
+		return "", BadCode
+	}
 	var b strings.Builder
 	for _, r := range norm.NFKC.String(typed) {
-		if d, ok := digit(r); ok && b.Len() < codeDigits {
+		if d, ok := digit(r); ok && b.Len() < n {
 			b.WriteByte(d)
 		} else if !unicode.In(r, unicode.White_Space, unicode.Dash, unicode.Cf) {
 			return "", BadCode
@@ -96,7 +118,7 @@ func parseCode(typed string) (string, Reason) {
 	switch b.Len() {
 	case 0:
 		return "", CodeMissing
-	case codeDigits:
+	case n:
 		return b.String(), ""
 	default:
 		return "", BadCode

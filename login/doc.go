@@ -7,5 +7,10 @@
 //
 // Which step comes next is decided in one place, next in step.go; the diagram
 // in testdata/flow.mermaid is drawn from it. Every verb has the same body: load
-// the flow for this step, check the proof, spend the flow, record, advance.
+// the flow for this step, count the use against its limit, check the proof,
+// spend the flow, record, advance.
+//
+// What a stranger can ask for costs the same for every address: as many hashes
+// and as many round trips to the database and to Valkey, whether there is an
+// account or not. Where there is none, a decoy does the work and leads nowhere.
 package login

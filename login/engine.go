@@ -7,9 +7,13 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
+
+	"github.com/google/uuid"
 
 	"github.com/gatehouse-id/gatehouse/storage"
 )
@@ -31,7 +35,45 @@ const (
 	// LetterAccountExists tells the owner of an account that somebody tried to
 	// register with its address.
 	LetterAccountExists = "account_exists"
+	// LetterPasswordResetCode brings the code of a reset.
+	LetterPasswordResetCode = "password_reset_code"
+	// LetterPasswordChanged tells of a new password.
+	LetterPasswordChanged = "password_changed"
+	// LetterNewSignIn tells of a sign-in in a browser not seen before.
+	LetterNewSignIn = "new_sign_in"
+	// LetterSecondFactorOn and LetterSecondFactorOff tell of two-step sign-in.
+	LetterSecondFactorOn  = "second_factor_on"
+	LetterSecondFactorOff = "second_factor_off"
+	// LetterRecoveryUsed tells of a recovery code that was used;
+	// LetterRecoveryLow, with the number in Detail, that few are left;
+	// LetterRecoveryReplaced of new ones.
+	LetterRecoveryUsed     = "recovery_used"
+	LetterRecoveryLow      = "recovery_low"
+	LetterRecoveryReplaced = "recovery_replaced"
+	// LetterEmailChanging tells the old address of a new one, with the new one
+	// masked in Detail; LetterEmailChangeCode brings the new one its code.
+	LetterEmailChanging   = "email_changing"
+	LetterEmailChangeCode = "email_change_code"
+	// LetterManyFailures tells of somebody who tries passwords.
+	LetterManyFailures = "many_failures"
+	// LetterAccountDeleted, LetterAccountPaused and LetterAccountRestored tell
+	// what became of the account.
+	LetterAccountDeleted  = "account_deleted"
+	LetterAccountPaused   = "account_paused"
+	LetterAccountRestored = "account_restored"
 )
+
+// Letters lists every kind.
+func Letters() []string {
+	return []string{
+		LetterAccountVerification, LetterAccountExists,
+		LetterPasswordResetCode, LetterPasswordChanged, LetterNewSignIn,
+		LetterSecondFactorOn, LetterSecondFactorOff,
+		LetterRecoveryUsed, LetterRecoveryLow, LetterRecoveryReplaced,
+		LetterEmailChanging, LetterEmailChangeCode, LetterManyFailures,
+		LetterAccountDeleted, LetterAccountPaused, LetterAccountRestored,
+	}
+}
 
 // A Letter is a mail to be sent. It holds nothing that a stranger could have
 // typed into a form, so that nobody can make us carry their text.
@@ -43,23 +85,54 @@ type Letter struct {
 	Code string
 	// Link is where the person goes on; empty when there is no such page.
 	Link string
+	// Detail is one more thing to tell, in words of ours: the browser
+	// ("Firefox on Linux"), a masked address, a number. Or it is empty.
+	Detail string
+	// At is when it happened.
+	At time.Time
 	// ExpiresAt is when the code dies, and the letter loses its point.
 	ExpiresAt time.Time
 }
 
+// Purposes of the keys that Config.Secret is asked for.
+const (
+	// PurposeMailCode keys the MACs of mailed codes.
+	PurposeMailCode = "mail_code"
+	// PurposeRecovery keys those of recovery codes.
+	PurposeRecovery = "recovery"
+	// PurposeDevice keys those of device cookies.
+	PurposeDevice = "device"
+)
+
+// A Store is the memory that a restart does not lose.
+type Store interface {
+	storage.Users
+	storage.Factors
+	storage.Sessions
+	storage.Consents
+	storage.Grants
+	storage.Audit
+	storage.Outbox
+	// Client is that of [storage.Clients].
+	Client(ctx context.Context, id string) (storage.Client, error)
+}
+
 // Config is what an Engine is made of.
 type Config struct {
-	// Store keeps accounts and letters. Required.
-	Store interface {
-		storage.Users
-		storage.Outbox
-	}
+	// Store keeps accounts, letters and events. Required.
+	Store Store
 	// Flows keeps the steps that wait for proof. Required.
 	Flows storage.Flows
-	// Secret returns the current key for the MAC of mailed codes and its id;
-	// SecretByID returns one used before. Both are required.
-	Secret     func() (id string, key []byte)
-	SecretByID func(ctx context.Context, id string) ([]byte, error)
+	// Buckets count what is limited. Required.
+	Buckets storage.Buckets
+	// Secret returns the current key of a purpose (PurposeMailCode, …) and its
+	// id; SecretByID returns one used before. Both are required.
+	Secret     func(purpose string) (id string, key []byte)
+	SecretByID func(ctx context.Context, purpose, id string) ([]byte, error)
+	// Seal encrypts the secret of an authenticator app and authenticates the
+	// associated data with it; Open reverses it. Both are required.
+	Seal func(plain, associated []byte) []byte
+	Open func(sealed, associated []byte) ([]byte, error)
 	// Letter seals a letter: it returns the row's ID and Sealed, the engine
 	// fills in the rest. Required.
 	Letter func(Letter) (storage.Letter, error)
@@ -69,6 +142,14 @@ type Config struct {
 	// SignInURL is the page that letters point to; empty writes letters
 	// without a link.
 	SignInURL string
+	// Issuer names us in authenticator apps; empty is "Gatehouse".
+	Issuer string
+	// Bcrypt hashes new passwords by bcrypt, of cost 10, which reads no more
+	// than 72 bytes, instead of argon2id. Hashes of either kind are checked.
+	Bcrypt bool
+	// Proxied says that a proxy in front limits how often one network may ask;
+	// without one the engine does.
+	Proxied bool
 	// Domains are the email domains whose addresses may register. Nil allows
 	// every domain.
 	Domains []string
@@ -76,37 +157,48 @@ type Config struct {
 	Closed bool
 	// Now is the time; nil is time.Now.
 	Now func() time.Time
+	// Log is told of what went wrong without stopping a verb: an event that
+	// could not be kept. Nil is slog.Default().
+	Log *slog.Logger
 }
 
 // An Engine holds the verbs. It is safe for concurrent use.
 type Engine struct {
-	store interface {
-		storage.Users
-		storage.Outbox
-	}
+	store      Store
 	flows      storage.Flows
-	secret     func() (string, []byte)
-	secretByID func(context.Context, string) ([]byte, error)
+	buckets    storage.Buckets
+	secret     func(string) (string, []byte)
+	secretByID func(context.Context, string, string) ([]byte, error)
+	seal       func(plain, associated []byte) []byte
+	open       func(sealed, associated []byte) ([]byte, error)
 	letter     func(Letter) (storage.Letter, error)
 	mailed     func()
 	signInURL  string
+	issuer     string
+	proxied    bool
 	domains    []string
 	closed     bool
 	now        func() time.Time
+	log        *slog.Logger
 	passwords  *hasher
 }
 
 // New returns an Engine. It hashes one password, which takes some milliseconds.
 func New(c Config) (*Engine, error) {
-	if c.Store == nil || c.Flows == nil || c.Secret == nil || c.SecretByID == nil || c.Letter == nil {
-		return nil, errors.New("login: Store, Flows, Secret, SecretByID and Letter are required")
+	if c.Store == nil || c.Flows == nil || c.Buckets == nil || c.Secret == nil || c.SecretByID == nil ||
+		c.Seal == nil || c.Open == nil || c.Letter == nil {
+		return nil, errors.New("login: Store, Flows, Buckets, Secret, SecretByID, Seal, Open and Letter are required")
 	}
 	e := &Engine{
-		store: c.Store, flows: c.Flows,
-		secret: c.Secret, secretByID: c.SecretByID,
-		letter: c.Letter, mailed: c.Mailed, signInURL: c.SignInURL,
-		domains: slices.Clone(c.Domains), closed: c.Closed,
-		now: c.Now, passwords: newHasher(),
+		store: c.Store, flows: c.Flows, buckets: c.Buckets,
+		secret: c.Secret, secretByID: c.SecretByID, seal: c.Seal, open: c.Open,
+		letter: c.Letter, mailed: c.Mailed, signInURL: c.SignInURL, issuer: c.Issuer,
+		domains: slices.Clone(c.Domains), proxied: c.Proxied, closed: c.Closed,
+		now: c.Now, log: c.Log,
+	}
+	var err error
+	if e.passwords, err = newHasher(c.Bcrypt); err != nil {
+		return nil, err
 	}
 	for i, d := range e.domains {
 		e.domains[i] = strings.ToLower(d)
@@ -120,7 +212,94 @@ func New(c Config) (*Engine, error) {
 	if e.now == nil {
 		e.now = time.Now
 	}
+	if e.log == nil {
+		e.log = slog.Default()
+	}
+	if e.issuer == "" {
+		e.issuer = "Gatehouse"
+	}
+	e.passwords.service = e.issuer
 	return e, nil
+}
+
+// Kinds of events. Their outcome is "ok", or the reason of a refusal.
+const (
+	EventRegistered          = "user.registered"
+	EventMailboxProved       = "user.mailbox_proved"
+	EventSignIn              = "user.sign_in"
+	EventSecondFactor        = "user.second_factor"
+	EventCode                = "user.code"
+	EventLimited             = "user.limited"
+	EventResetAsked          = "user.reset_asked"
+	EventPasswordReset       = "user.password_reset"
+	EventPasswordChanged     = "user.password_changed"
+	EventEmailChange         = "user.email_change"
+	EventEmailChanged        = "user.email_changed"
+	EventSecondFactorOn      = "user.second_factor_on"
+	EventSecondFactorOff     = "user.second_factor_off"
+	EventRecoveryUsed        = "user.recovery_used"
+	EventRecoveryReplaced    = "user.recovery_replaced"
+	EventSessionEnded        = "user.session_ended"
+	EventAppWithdrawn        = "user.app_withdrawn"
+	EventSignedOutEverywhere = "user.signed_out_everywhere"
+	EventDeleted             = "user.deleted"
+)
+
+// eventOK is the outcome of an event that was no refusal.
+const eventOK = "ok"
+
+// limitTold bounds the events about a limit that refused: what anybody can
+// cause without end is kept once.
+var limitTold = storage.Bucket{Name: "limit.told", Limit: 1, Window: 30 * time.Minute}
+
+// limitFlow is limit for the person of a flow, and keeps an event of a refusal.
+func (e *Engine) limitFlow(ctx context.Context, v Verb, subject string, f storage.Flow, from From) (refund func(context.Context), err error) {
+	refund, err = e.limit(ctx, v, subject, accountOf(f), from)
+	return refund, e.tellLimit(ctx, err, string(v), accountOf(f), f.UserID, from)
+}
+
+// tellLimit returns err, after it kept an event when that is the refusal of a
+// limit: one for each key and window.
+func (e *Engine) tellLimit(ctx context.Context, err error, limit, key, userID string, from From) error {
+	if !isRefusal(err, RateLimited) {
+		return err
+	}
+	hit, fault := e.buckets.Take(ctx, limitTold, bucketKey(limit, key))
+	if fault != nil {
+		return fmt.Errorf("login: count events of a limit: %w", fault)
+	}
+	if hit.Allowed {
+		e.record(ctx, EventLimited, userID, string(RateLimited), from, limit)
+	}
+	return err
+}
+
+// maxUserAgent is how much of a user agent is kept, in bytes.
+const maxUserAgent = 256
+
+// record keeps what happened. That it could not be kept stops nobody and is
+// told to the log.
+func (e *Engine) record(ctx context.Context, kind, userID, outcome string, from From, detail string) {
+	id, err := uuid.NewV7()
+	if err == nil {
+		err = e.store.AddEvent(ctx, storage.Event{
+			ID: id.String(), At: e.now().UTC(), Kind: kind, UserID: userID, Outcome: outcome,
+			Address: from.Address, UserAgent: clip(from.UserAgent, maxUserAgent), Detail: detail,
+		})
+	}
+	if err != nil {
+		e.log.ErrorContext(ctx, "event not kept", "kind", kind, "outcome", outcome, "err", err)
+	}
+}
+
+// clip returns the first characters of s that fit into n bytes.
+func clip(s string, n int) string {
+	s = strings.ToValidUTF8(s, "")
+	for len(s) > n {
+		_, size := utf8.DecodeLastRuneInString(s)
+		s = s[:len(s)-size]
+	}
+	return s
 }
 
 // flowID is how storage knows a handle.
@@ -129,8 +308,14 @@ func flowID(handle string) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// flow returns the flow of a handle if it waits for that step.
-func (e *Engine) flow(ctx context.Context, handle string, s Step) (storage.Flow, error) {
+// handleLength is that of rand.Text.
+const handleLength = 26
+
+// flow returns the flow of a handle if it waits for one of the steps.
+func (e *Engine) flow(ctx context.Context, handle string, steps ...Step) (storage.Flow, error) {
+	if len(handle) != handleLength {
+		return storage.Flow{}, refuse(Problem{Reason: Expired})
+	}
 	f, err := e.flows.Flow(ctx, flowID(handle))
 	if errors.Is(err, storage.ErrNotFound) {
 		return storage.Flow{}, refuse(Problem{Reason: Expired})
@@ -138,10 +323,22 @@ func (e *Engine) flow(ctx context.Context, handle string, s Step) (storage.Flow,
 	if err != nil {
 		return storage.Flow{}, fmt.Errorf("login: read flow: %w", err)
 	}
-	if f.Step != string(s) || !e.now().Before(f.ExpiresAt) {
+	if !slices.Contains(steps, Step(f.Step)) || !e.now().Before(f.ExpiresAt) {
 		return storage.Flow{}, refuse(Problem{Reason: Expired})
 	}
 	return f, nil
+}
+
+// putFlow makes a flow of f that waits for a step, and returns its handle.
+func (e *Engine) putFlow(ctx context.Context, f storage.Flow, s Step) (Challenge, error) {
+	handle := rand.Text()
+	f.ID, f.Step = flowID(handle), string(s)
+	f.CreatedAt = e.now().UTC()
+	f.ExpiresAt = f.CreatedAt.Add(challengeLife)
+	if err := e.flows.PutFlow(ctx, f); err != nil {
+		return Challenge{}, fmt.Errorf("login: put flow: %w", err)
+	}
+	return Challenge{Step: s, Handle: handle, Email: f.Email, ExpiresAt: f.ExpiresAt}, nil
 }
 
 // spend ends a flow. Of concurrent callers one goes on.
@@ -157,11 +354,17 @@ func (e *Engine) spend(ctx context.Context, f storage.Flow) error {
 }
 
 // complete spends a flow whose proof was right and returns its user as they are
-// now: what was true when the flow began may have changed since.
+// now.
 func (e *Engine) complete(ctx context.Context, f storage.Flow) (storage.User, error) {
 	if err := e.spend(ctx, f); err != nil {
 		return storage.User{}, err
 	}
+	return e.flowUser(ctx, f)
+}
+
+// flowUser returns the user of a flow as they are now: what was true when the
+// flow began may have changed since.
+func (e *Engine) flowUser(ctx context.Context, f storage.Flow) (storage.User, error) {
 	u, err := e.store.User(ctx, f.UserID)
 	if errors.Is(err, storage.ErrNotFound) {
 		return storage.User{}, refuse(Problem{Reason: Expired})
@@ -185,53 +388,148 @@ func usable(s storage.UserStatus) bool {
 }
 
 // advance puts the person before the next step, or says who they proved to be.
-func (e *Engine) advance(ctx context.Context, f storage.Flow, u storage.User) (Outcome, error) {
+func (e *Engine) advance(ctx context.Context, from From, f storage.Flow, u storage.User) (Outcome, error) {
 	proven := make(Proofs, len(f.Proven))
 	for i, p := range f.Proven {
 		proven[i] = Step(p)
 	}
 	switch step := next(Purpose(f.Purpose), u, proven); step {
 	case Done:
-		return Authenticated{UserID: u.ID, Epoch: u.Epoch, At: e.now().UTC(), AMR: f.AMR}, nil
-	case VerifyEmail:
-		return e.mailCode(ctx, f, u.Email, func(l storage.Letter) error {
-			return e.store.AddLetters(ctx, l)
-		})
+		return e.done(ctx, from, f, u, proven)
+	case VerifyEmail, ConfirmReset:
+		if err := e.mailBudget(ctx, u.Email, from, u.ID); err != nil {
+			return nil, err
+		}
+		return e.mailCode(ctx, f, step, u.Email, e.addLetter(ctx))
 	default:
-		return nil, fmt.Errorf("login: nobody asks for step %q", step)
+		c, err := e.putFlow(ctx, f, step)
+		if err != nil {
+			return nil, err
+		}
+		return c, nil
 	}
+}
+
+// done ends the way of a person.
+func (e *Engine) done(ctx context.Context, from From, f storage.Flow, u storage.User, proven Proofs) (Outcome, error) {
+	if Purpose(f.Purpose) == ToReset {
+		e.record(ctx, EventPasswordReset, u.ID, eventOK, from, "")
+		return PasswordReset{}, nil
+	}
+	if Purpose(f.Purpose) == ToSignIn && !proven.Has(VerifyEmail) {
+		if err := e.tellOfSignIn(ctx, from, u); err != nil {
+			return nil, err
+		}
+	}
+	e.record(ctx, EventSignIn, u.ID, eventOK, from, strings.Join(f.AMR, " "))
+	return Authenticated{
+		UserID: u.ID, Epoch: u.Epoch, At: e.now().UTC(), AMR: f.AMR,
+		Device: e.newDevice(u.ID), RecoveryLeft: -1,
+	}, nil
+}
+
+// tellOfSignIn writes a letter of a sign-in in a browser that the person has
+// not signed in with, unless it is the first of all.
+func (e *Engine) tellOfSignIn(ctx context.Context, from From, u storage.User) error {
+	if e.knownDevice(ctx, from.Device, u.ID) {
+		return nil
+	}
+	first, err := e.firstSignIn(ctx, u.ID)
+	if err != nil || first {
+		return err
+	}
+	row, err := e.notice(LetterNewSignIn, u, from)
+	if err != nil {
+		return err
+	}
+	return e.committed(e.store.AddLetters(ctx, row))
+}
+
+// firstSignIn reports whether the person has never signed in. Where so many
+// events are kept that it would be long to find out, they have: better a
+// letter too many.
+func (e *Engine) firstSignIn(ctx context.Context, userID string) (bool, error) {
+	const enough = 50
+	events, err := e.store.ListEventsOf(ctx, userID, "", enough)
+	if err != nil {
+		return false, fmt.Errorf("login: read events: %w", err)
+	}
+	before := func(v storage.Event) bool { return v.Kind == EventSignIn && v.Outcome == eventOK }
+	return len(events) < enough && !slices.ContainsFunc(events, before), nil
+}
+
+// addLetter returns how a letter is committed that reports nothing else.
+func (e *Engine) addLetter(ctx context.Context) func(storage.Letter) error {
+	return func(row storage.Letter) error { return e.store.AddLetters(ctx, row) }
+}
+
+// committed says that a letter was committed, unless err says otherwise.
+func (e *Engine) committed(err error) error {
+	if err != nil {
+		return fmt.Errorf("login: write letter: %w", err)
+	}
+	e.mailed()
+	return nil
+}
+
+// sealLetter returns the row that the outbox keeps of a letter.
+func (e *Engine) sealLetter(l Letter) (storage.Letter, error) {
+	row, err := e.letter(l)
+	if err != nil {
+		return storage.Letter{}, fmt.Errorf("login: seal letter: %w", err)
+	}
+	row.Kind, row.CreatedAt, row.Deadline = l.Kind, l.At, l.ExpiresAt
+	return row, nil
+}
+
+// filler returns rows of letters for nobody: they have lost their point when
+// they are written, and the relay drops them. They make a decoy cost what it
+// stands for.
+func (e *Engine) filler(n int) ([]storage.Letter, error) {
+	var rows []storage.Letter
+	for range n {
+		now := e.now().UTC()
+		row, err := e.sealLetter(Letter{Kind: LetterPasswordResetCode, At: now, ExpiresAt: now})
+		if err != nil {
+			return nil, err
+		}
+		rows = append(rows, row)
+	}
+	return rows, nil
 }
 
 // mailCode makes a flow of f that waits for a new code, and has commit write
 // the letter that brings it to the address. The flow comes first: no letter
 // brings a code that nothing waits for.
 //
-// A decoy waits for a code that nobody is told; the letter tells the owner of
-// the address why.
-func (e *Engine) mailCode(ctx context.Context, f storage.Flow, to string, commit func(storage.Letter) error) (Outcome, error) {
-	handle, code, err := rand.Text(), newCode(), error(nil)
+// A decoy waits for a code that nobody is told. Where somebody registered a
+// taken address, the letter tells its owner why; else it is for nobody.
+func (e *Engine) mailCode(ctx context.Context, f storage.Flow, s Step, to string, commit func(storage.Letter) error) (Outcome, error) {
+	handle, code := rand.Text(), newCode()
 	now := e.now().UTC()
-	f.ID = flowID(handle)
-	f.Step = string(VerifyEmail)
+	f.ID, f.Step = flowID(handle), string(s)
 	f.CodeMAC = e.codeMAC(f.ID, code)
 	f.CreatedAt, f.ExpiresAt = now, now.Add(challengeLife)
 
-	letter := Letter{Kind: LetterAccountVerification, To: to, Code: code, ExpiresAt: f.ExpiresAt}
+	l := Letter{Kind: LetterAccountVerification, To: to, Code: code, At: now, ExpiresAt: f.ExpiresAt}
+	if s == ConfirmReset {
+		l.Kind = LetterPasswordResetCode
+	}
 	if f.Decoy {
-		letter = Letter{Kind: LetterAccountExists, To: to, Link: e.signInURL, ExpiresAt: now.Add(noticeLife)}
+		l = Letter{Kind: LetterAccountExists, To: to, Link: e.signInURL, At: now, ExpiresAt: now.Add(noticeLife)}
+		if Purpose(f.Purpose) != ToRegister || to == "" {
+			l = Letter{Kind: LetterPasswordResetCode, At: now, ExpiresAt: now} // see filler
+		}
 	}
-	row, err := e.letter(letter)
+	row, err := e.sealLetter(l)
 	if err != nil {
-		return nil, fmt.Errorf("login: seal letter: %w", err)
+		return nil, err
 	}
-	row.Kind, row.CreatedAt, row.Deadline = letter.Kind, now, letter.ExpiresAt
-
 	if err := e.flows.PutFlow(ctx, f); err != nil {
 		return nil, fmt.Errorf("login: put flow: %w", err)
 	}
-	if err := commit(row); err != nil {
-		return nil, fmt.Errorf("login: write letter: %w", err)
+	if err := e.committed(commit(row)); err != nil {
+		return nil, err
 	}
-	e.mailed()
-	return Challenge{Step: VerifyEmail, Handle: handle, Email: f.Email, ExpiresAt: f.ExpiresAt}, nil
+	return Challenge{Step: s, Handle: handle, Email: f.Email, ExpiresAt: f.ExpiresAt}, nil
 }

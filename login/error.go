@@ -1,6 +1,7 @@
 package login
 
 import (
+	"errors"
 	"fmt"
 	"time"
 )
@@ -34,6 +35,26 @@ const (
 	// wait.
 	Busy Reason = "busy"
 
+	// RateLimited: too often. RetryAfter says how long to wait.
+	RateLimited Reason = "rate_limited"
+	// SecondFactorLocked: too many wrong codes in a row. RetryAfter says how
+	// long to wait; zero says that waiting does not help any more.
+	SecondFactorLocked Reason = "second_factor_locked"
+	// CodeUsed: the code of the authenticator app is right, and it, or a later
+	// one, was used before. The app shows another within half a minute.
+	CodeUsed Reason = "code_used"
+
+	// Reauthenticate: the sign-in is too old for what was asked.
+	Reauthenticate Reason = "reauthenticate"
+	// WrongPassword: not the current password.
+	WrongPassword Reason = "wrong_password"
+	// AlreadyOn: two-step sign-in is on already.
+	AlreadyOn Reason = "already_on"
+	// NotOn: two-step sign-in is not on.
+	NotOn Reason = "not_on"
+	// NotFound: the person has no such session or app.
+	NotFound Reason = "not_found"
+
 	// RegistrationClosed: nobody may register here.
 	RegistrationClosed Reason = "registration_closed"
 	// DomainNotAllowed: addresses of this domain may not register.
@@ -54,6 +75,12 @@ const (
 	PasswordTooShort Reason = "password_too_short"
 	// PasswordTooLong: more than [MaxPassword] characters.
 	PasswordTooLong Reason = "password_too_long"
+	// PasswordTooManyBytes: within [MaxPassword] characters, but more bytes than
+	// are hashed here: 72 where passwords are hashed by bcrypt, as written in
+	// UTF-8.
+	PasswordTooManyBytes Reason = "password_too_many_bytes"
+	// PasswordReused: one of the last five.
+	PasswordReused Reason = "password_reused"
 	// PasswordCommon: one of those that attackers try first.
 	PasswordCommon Reason = "password_common"
 	// PasswordPersonal: it contains the person's name or address.
@@ -65,10 +92,13 @@ func Reasons() []Reason {
 	return []Reason{
 		BadCredentials, AccountRestricted, AlreadyVerified,
 		CodeMissing, BadCode, CodeDead, Expired, TooSoon, Busy,
+		RateLimited, SecondFactorLocked, CodeUsed,
+		Reauthenticate, WrongPassword, AlreadyOn, NotOn, NotFound,
 		RegistrationClosed, DomainNotAllowed,
 		NameMissing, NameTooLong, NameMalformed,
 		EmailMissing, EmailMalformed,
-		PasswordMissing, PasswordTooShort, PasswordTooLong, PasswordCommon, PasswordPersonal,
+		PasswordMissing, PasswordTooShort, PasswordTooLong, PasswordTooManyBytes,
+		PasswordReused, PasswordCommon, PasswordPersonal,
 	}
 }
 
@@ -77,6 +107,7 @@ const (
 	FieldName     = "name"
 	FieldEmail    = "email"
 	FieldPassword = "password"
+	FieldCurrent  = "current_password"
 	FieldCode     = "code"
 )
 
@@ -119,4 +150,10 @@ func refuseFor(r Reason, wait time.Duration) *Error {
 	e := refuse(Problem{Reason: r})
 	e.RetryAfter = wait
 	return e
+}
+
+// isRefusal reports whether err is a refusal for that reason.
+func isRefusal(err error, r Reason) bool {
+	e, ok := errors.AsType[*Error](err)
+	return ok && e.Reason == r
 }

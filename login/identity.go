@@ -17,12 +17,19 @@ const (
 	MaxEmail = 254
 	// maxLocal is the longest local part, in bytes (RFC 5321 section 4.5.3.1.1).
 	maxLocal = 64
+	// maxFolded is how much longer a text may come than it is kept, in bytes:
+	// in full width, each character of an address takes three. What is longer
+	// is not looked at.
+	maxFolded = 4
 )
 
 // parseEmail returns the address that mail is sent to: NFKC, so that lookalikes
 // which [storage.EmailKey] takes for one mailbox are one mailbox to the mail
 // server too, and with the domain in lower case.
 func parseEmail(typed string) (string, Reason) {
+	if len(typed) > maxFolded*MaxEmail {
+		return "", EmailMalformed
+	}
 	address := norm.NFKC.String(strings.TrimSpace(typed))
 	if address == "" {
 		return "", EmailMissing
@@ -62,6 +69,9 @@ func isDomain(s string) bool {
 
 // parseName returns the name as apps show it.
 func parseName(typed string) (string, Reason) {
+	if len(typed) > maxFolded*utf8.UTFMax*MaxName {
+		return "", NameTooLong
+	}
 	name := strings.TrimSpace(norm.NFC.String(typed))
 	switch {
 	case name == "":

@@ -2,8 +2,8 @@ package login
 
 import "time"
 
-// An Outcome is where a verb leaves the person: a [Challenge] or
-// [Authenticated].
+// An Outcome is where a verb leaves the person: a [Challenge], [Authenticated]
+// or [PasswordReset].
 //
 //sumtype:decl
 type Outcome interface{ outcome() }
@@ -32,6 +32,17 @@ type Authenticated struct {
 	At time.Time
 	// AMR is how (RFC 8176 section 2).
 	AMR []string
+	// Device is a new value for the device cookie, which [From] brings back.
+	Device string
+	// RecoveryLeft is how many recovery codes are left when one was used, and
+	// -1 when none was.
+	RecoveryLeft int
 }
 
 func (Authenticated) outcome() {}
+
+// PasswordReset says that the new password counts and that everything before
+// it has ended. Nobody is signed in by it.
+type PasswordReset struct{}
+
+func (PasswordReset) outcome() {}

@@ -31,6 +31,9 @@ var commonText string
 // checkNewPassword is the policy for a password that a person chooses. It is
 // never asked at sign-in.
 func checkNewPassword(password, name, email string) Reason {
+	if tooLongPassword(password) {
+		return PasswordTooLong
+	}
 	password = norm.NFKC.String(password)
 	switch n := utf8.RuneCountInString(password); {
 	case n == 0:
@@ -47,6 +50,15 @@ func checkNewPassword(password, name, email string) Reason {
 	return ""
 }
 
+// maxPasswordBytes bounds a password before anything is done with it.
+const maxPasswordBytes = 4 * MaxPassword
+
+// tooLongPassword reports what is longer than any password, in whatever form of
+// Unicode it came.
+func tooLongPassword(password string) bool {
+	return len(password) > maxPasswordBytes || utf8.RuneCountInString(password) > MaxPassword
+}
+
 // isCommon reports whether a password is one that attackers try first: one of
 // the list, one of the list with digits and signs around it, or something short
 // over and over.
@@ -56,6 +68,16 @@ func isCommon(password string) bool {
 	unit := repeated(p)
 	return listed(p) || listed(core) || listed(repeated(core)) || listed(unit) ||
 		utf8.RuneCountInString(unit) <= 4
+}
+
+// isNameOf reports whether a password is the name of this service, once or over
+// and over, with nothing but digits and signs around it.
+func isNameOf(service, password string) bool {
+	letters := func(s string) string {
+		return strings.Join(strings.FieldsFunc(fold(s), func(r rune) bool { return !unicode.IsLetter(r) }), "")
+	}
+	name := letters(service)
+	return name != "" && repeated(letters(password)) == repeated(name)
 }
 
 // listed reports whether p is a line of the list.
@@ -110,39 +132,91 @@ const (
 	hashRetry = 2 * time.Second
 )
 
+// bcryptCost is that of new hashes by bcrypt, and bcryptReads how many bytes of
+// a password it reads.
+const (
+	bcryptCost  = 10
+	bcryptReads = 72
+)
+
 // A hasher makes and checks password hashes, one at a time for each core.
 type hasher struct {
+	// bcrypt makes new hashes by bcrypt instead of argon2id.
+	bcrypt bool
 	// running holds a place for each hash in progress, queued one for each of
 	// those and for each that waits.
 	running, queued chan struct{}
-	// decoy is the hash of a password that nobody knows.
+	// decoy is the hash of a password that nobody knows, of the kind and cost
+	// of new ones.
 	decoy string
+	// service is our name, which is no password.
+	service string
 	// hashed is told of every hash made or checked; nil but in tests.
 	hashed func()
 }
 
-func newHasher() *hasher {
+func newHasher(useBcrypt bool) (*hasher, error) {
 	cores := runtime.GOMAXPROCS(0)
-	return &hasher{
+	h := &hasher{
+		bcrypt:  useBcrypt,
 		running: make(chan struct{}, cores),
 		queued:  make(chan struct{}, cores*(1+hashQueue)),
-		decoy:   argonHash(rand.Text()),
 	}
+	var err error
+	h.decoy, err = h.create(rand.Text())
+	return h, err
 }
 
-// hash returns the hash of a new password in PHC string format. It returns a
-// Busy refusal when the queue is full.
+// create returns a new hash.
+func (h *hasher) create(password string) (string, error) {
+	if !h.bcrypt {
+		return argonHash(password), nil
+	}
+	hash, err := bcrypt.GenerateFromPassword([]byte(norm.NFKC.String(password)), bcryptCost)
+	if err != nil {
+		return "", fmt.Errorf("login: hash by bcrypt: %w", err)
+	}
+	return string(hash), nil
+}
+
+// policy is checkNewPassword, and what the choice of hash adds to it.
+func (h *hasher) policy(password, name, email string) Reason {
+	reason := checkNewPassword(password, name, email)
+	if reason == "" && isNameOf(h.service, password) {
+		return PasswordCommon
+	}
+	if reason == "" && h.bcrypt && !bcryptFits(password) {
+		return PasswordTooManyBytes
+	}
+	return reason
+}
+
+func bcryptFits(password string) bool { return len(norm.NFKC.String(password)) <= bcryptReads }
+
+// outdated reports whether hash, which is of that password, is of another kind
+// or cost than a new one, and a new one can be made.
+func (h *hasher) outdated(hash, password string) bool {
+	if h.bcrypt {
+		cost, err := bcrypt.Cost([]byte(hash))
+		return (err != nil || cost != bcryptCost) && bcryptFits(password)
+	}
+	return !strings.HasPrefix(hash, argonPrefix)
+}
+
+// hash returns the hash of a new password in PHC string format, or bcrypt's
+// own. It returns a Busy refusal when the queue is full.
 func (h *hasher) hash(ctx context.Context, password string) (string, error) {
 	done, err := h.enter(ctx)
 	if err != nil {
 		return "", err
 	}
 	defer done()
-	return argonHash(password), nil
+	return h.create(password)
 }
 
 // check reports whether hash is of that password. An empty hash is checked in
-// the same time as any other and is of none. It returns a Busy refusal when
+// the same time as a hash of the current kind and is of none; one of another
+// kind, from elsewhere, takes its own time until its owner signs in. It returns a Busy refusal when
 // the queue is full.
 func (h *hasher) check(ctx context.Context, hash, password string) (bool, error) {
 	done, err := h.enter(ctx)
@@ -155,6 +229,34 @@ func (h *hasher) check(ctx context.Context, hash, password string) (bool, error)
 		return false, err
 	}
 	return matches(hash, password)
+}
+
+// anyOf reports whether one of the hashes is of that password. It takes one place
+// for all.
+func (h *hasher) anyOf(ctx context.Context, hashes []string, password string) (bool, error) {
+	done, err := h.enter(ctx)
+	if err != nil {
+		return false, err
+	}
+	defer done()
+	for _, hash := range hashes {
+		if same, err := matches(hash, password); same || err != nil {
+			return same, err
+		}
+	}
+	return false, nil
+}
+
+// checkReused refuses a new password that is one of those before.
+func (e *Engine) checkReused(ctx context.Context, hashes []string, password string) error {
+	reused, err := e.passwords.anyOf(ctx, hashes, password)
+	if err != nil {
+		return err
+	}
+	if reused {
+		return refuse(Problem{FieldPassword, PasswordReused})
+	}
+	return nil
 }
 
 // enter waits for a place to hash in.
@@ -186,11 +288,14 @@ func HashPassword(password string) (string, error) {
 	return argonHash(password), nil
 }
 
+// argonPrefix begins every hash of the current kind and cost.
+var argonPrefix = fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$", argon2.Version, argonMemory, argonTime, argonLanes)
+
 func argonHash(password string) string {
 	salt := make([]byte, argonSalt)
 	rand.Read(salt) // never fails (see its documentation)
 	key := argon2.IDKey([]byte(norm.NFKC.String(password)), salt, argonTime, argonMemory, argonLanes, argonKey)
-	return fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$%s$%s", argon2.Version, argonMemory, argonTime, argonLanes,
+	return argonPrefix + fmt.Sprintf("%s$%s",
 		base64.RawStdEncoding.EncodeToString(salt), base64.RawStdEncoding.EncodeToString(key))
 }
 
@@ -206,7 +311,7 @@ func matches(hash, password string) (bool, error) {
 			return false, fmt.Errorf("login: check bcrypt hash: %w", err)
 		}
 		// bcrypt reads 72 bytes; what it did not read has not been proved.
-		return len(password) <= 72, nil
+		return len(password) <= bcryptReads, nil
 	}
 	return argonMatches(hash, password)
 }

@@ -71,6 +71,21 @@ func TestCommonList(t *testing.T) {
 	}
 }
 
+func TestServiceName(t *testing.T) {
+	h := &hasher{service: "Meridian ID"}
+	for password, want := range map[string]Reason{
+		"MeridianID2026":            PasswordCommon,
+		"meridian-id-meridian-id!":  PasswordCommon,
+		"ＭＥＲＩＤＩＡＮ ＩＤ １２３":           PasswordCommon,
+		"meridian of my idle hours": "",
+		"four random words here":    "",
+	} {
+		if got := h.policy(password, "Asha Gurung", ashaEmail); got != want {
+			t.Errorf("sec-J3: %q is %q, want %q", password, got, want)
+		}
+	}
+}
+
 func TestHashes(t *testing.T) {
 	made := argonHash(ashaPassword)
 	if !strings.HasPrefix(made, "$argon2id$v=19$m=19456,t=2,p=1$") {

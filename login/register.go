@@ -23,7 +23,7 @@ type Registration struct {
 // An address that was registered and never proved is registered anew. Whoever
 // proves the mailbox gets the name and the password that came with that code;
 // those of everybody else are forgotten.
-func (e *Engine) Register(ctx context.Context, r Registration) (Outcome, error) {
+func (e *Engine) Register(ctx context.Context, from From, r Registration) (Outcome, error) {
 	if e.closed {
 		return nil, refuse(Problem{Reason: RegistrationClosed})
 	}
@@ -31,12 +31,23 @@ func (e *Engine) Register(ctx context.Context, r Registration) (Outcome, error) 
 	if err != nil {
 		return nil, err
 	}
+	if err := e.network(ctx, from); err != nil {
+		return nil, err
+	}
+	// Whose mailbox it is does not matter: nobody registers who has an account.
+	if err := e.mailBudget(ctx, address, from, ""); err != nil {
+		return nil, err
+	}
 	hash, err := e.passwords.hash(ctx, r.Password)
 	if err != nil {
 		return nil, err
 	}
+	return e.register(ctx, from, address, storage.Registration{Name: name, PasswordHash: hash})
+}
+
+func (e *Engine) register(ctx context.Context, from From, address string, r storage.Registration) (Outcome, error) {
 	for range 3 { // others may register or prove the address between our read and our write
-		o, err := e.register(ctx, address, storage.Registration{Name: name, PasswordHash: hash})
+		o, err := e.tryRegister(ctx, from, address, r)
 		if errors.Is(err, storage.ErrConflict) || errors.Is(err, storage.ErrNotFound) {
 			continue
 		}
@@ -45,15 +56,22 @@ func (e *Engine) Register(ctx context.Context, r Registration) (Outcome, error) 
 	return nil, errors.New("login: register: the account kept changing")
 }
 
-// register returns storage's ErrConflict or ErrNotFound when the account is no
-// longer what it was when it was read.
-func (e *Engine) register(ctx context.Context, address string, r storage.Registration) (Outcome, error) {
+// tryRegister returns storage's ErrConflict or ErrNotFound when the account is
+// no longer what it was when it was read.
+func (e *Engine) tryRegister(ctx context.Context, from From, address string, r storage.Registration) (Outcome, error) {
 	f := storage.Flow{Purpose: string(ToRegister), Email: address, AMR: []string{amrPassword}, Registration: &r}
 	now := e.now().UTC()
-
 	u, _, err := e.store.UserByEmail(ctx, address)
-	switch {
-	case errors.Is(err, storage.ErrNotFound):
+	if err != nil && !errors.Is(err, storage.ErrNotFound) {
+		return nil, fmt.Errorf("login: find user: %w", err)
+	}
+	// Beside its letter a new account is two statements, another registration
+	// three, and a taken address none. Letters for nobody make up for it.
+	var about string
+	var beside int
+	var commit func(...storage.Letter) error
+	switch u.Status {
+	case "":
 		id, err := uuid.NewV7()
 		if err != nil {
 			return nil, fmt.Errorf("login: make user id: %w", err)
@@ -63,22 +81,28 @@ func (e *Engine) register(ctx context.Context, address string, r storage.Registr
 			CreatedAt: now, UpdatedAt: now,
 		}
 		f.UserID = u.ID
-		return e.mailCode(ctx, f, address, func(l storage.Letter) error {
-			return e.store.CreateUser(ctx, u, r.PasswordHash, l)
-		})
-	case err != nil:
-		return nil, fmt.Errorf("login: find user: %w", err)
-	case u.Status == storage.UserPending:
+		about, beside = "new", 1
+		commit = func(l ...storage.Letter) error { return e.store.CreateUser(ctx, u, r.PasswordHash, l...) }
+	case storage.UserPending:
 		f.UserID, f.UserEpoch = u.ID, u.Epoch
-		return e.mailCode(ctx, f, u.Email, func(l storage.Letter) error {
-			return e.store.ReplaceRegistration(ctx, u.ID, r, now, l)
-		})
+		about, beside = "again", 0
+		commit = func(l ...storage.Letter) error { return e.store.ReplaceRegistration(ctx, u.ID, r, now, l...) }
 	default:
 		f.Decoy = true
-		return e.mailCode(ctx, f, u.Email, func(l storage.Letter) error {
-			return e.store.AddLetters(ctx, l)
-		})
+		about, beside = "taken", 3
+		commit = func(l ...storage.Letter) error { return e.store.AddLetters(ctx, l...) }
 	}
+	fill, err := e.filler(beside)
+	if err != nil {
+		return nil, err
+	}
+	o, err := e.mailCode(ctx, f, VerifyEmail, u.Email, func(l storage.Letter) error {
+		return commit(append(fill, l)...)
+	})
+	if err == nil {
+		e.record(ctx, EventRegistered, u.ID, eventOK, from, about)
+	}
+	return o, err
 }
 
 // checkRegistration returns the name and the address in the form that is kept,
@@ -96,7 +120,7 @@ func (e *Engine) checkRegistration(r Registration) (name, address string, _ erro
 	if reason != "" {
 		problems = append(problems, Problem{FieldEmail, reason})
 	}
-	if reason := checkNewPassword(r.Password, r.Name, r.Email); reason != "" {
+	if reason := e.passwords.policy(r.Password, r.Name, r.Email); reason != "" {
 		problems = append(problems, Problem{FieldPassword, reason})
 	}
 	if problems != nil {

@@ -15,18 +15,20 @@ import (
 var update = flag.Bool("update", false, "write testdata/flow.mermaid")
 
 var (
-	purposes = []Purpose{ToRegister, ToSignIn}
+	purposes = []Purpose{ToRegister, ToSignIn, ToReset}
 	people   = []struct {
 		are  string
 		user storage.User
 	}{
 		{"mailbox not proved", storage.User{}},
 		{"mailbox proved", storage.User{EmailVerifiedAt: time.Unix(1, 0)}},
+		{"two-step sign-in on", storage.User{EmailVerifiedAt: time.Unix(1, 0), SecondFactor: true}},
 	}
 )
 
 func TestNext(t *testing.T) {
-	unproved, proved := people[0].user, people[1].user
+	unproved, proved, twoStep := people[0].user, people[1].user, people[2].user
+	unprovedTwoStep := storage.User{SecondFactor: true} // an operator may make one
 	tests := []struct {
 		about  string
 		why    Purpose
@@ -39,6 +41,18 @@ func TestNext(t *testing.T) {
 		{"signing in to an unproved account proves the mailbox first", ToSignIn, unproved, nil, VerifyEmail},
 		{"and is done with it", ToSignIn, unproved, Proofs{VerifyEmail}, Done},
 		{"signing in to a proved account asks nothing more", ToSignIn, proved, nil, Done},
+		{"sec-K8: with two-step sign-in it asks for the second factor", ToSignIn, twoStep, nil, SecondFactor},
+		{"and is done with it", ToSignIn, twoStep, Proofs{SecondFactor}, Done},
+		{"the mailbox comes before the second factor", ToSignIn, unprovedTwoStep, nil, VerifyEmail},
+		{"sec-K8: a proof of the mailbox does not stand for the second factor", ToSignIn, unprovedTwoStep, Proofs{VerifyEmail}, SecondFactor},
+		{"sec-K8: a registration that meets a second factor asks for it too", ToRegister, twoStep, Proofs{VerifyEmail}, SecondFactor},
+		{"seed-C4: a reset begins with its code", ToReset, proved, nil, ConfirmReset},
+		{"seed-C4: also for a mailbox that was never proved", ToReset, unproved, nil, ConfirmReset},
+		{"a reset's code asks for the new password", ToReset, proved, Proofs{VerifyEmail, ConfirmReset}, NewPassword},
+		{"seed-A3: also for a mailbox that was never proved, before anything else", ToReset, unproved, Proofs{VerifyEmail, ConfirmReset}, NewPassword},
+		{"the new password is the end of it", ToReset, proved, Proofs{VerifyEmail, ConfirmReset, NewPassword}, Done},
+		{"a reset asks for no second factor", ToReset, twoStep, Proofs{VerifyEmail, ConfirmReset, NewPassword}, Done},
+		{"no proof of a sign-in stands for the code of a reset", ToReset, proved, Proofs{VerifyEmail, SecondFactor}, ConfirmReset},
 	}
 	for _, tt := range tests {
 		t.Run(tt.about, func(t *testing.T) {
@@ -64,12 +78,18 @@ func TestDiagram(t *testing.T) {
 					t.Fatalf("%s, %s: %s is asked twice", why, person.are, step)
 				}
 				label := ""
-				if len(proven) == 0 {
+				if len(proven) == 0 && why != ToReset { // which is one way for all
 					label = ": " + person.are
+				}
+				if why == ToReset && step == Done {
+					label = ": signs nobody in"
 				}
 				edge := fmt.Sprintf("    %s --> %s%s\n", from, step, label)
 				if !slices.Contains(edges, edge) {
 					edges = append(edges, edge)
+				}
+				if step == ConfirmReset {
+					proven = append(proven, VerifyEmail) // by the same code
 				}
 				from, proven = string(step), append(proven, step)
 			}

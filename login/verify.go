@@ -10,23 +10,47 @@ import (
 
 // VerifyEmail proves the mailbox by the code mailed to it, makes the account
 // usable and goes on to the next step.
-func (e *Engine) VerifyEmail(ctx context.Context, handle, code string) (Outcome, error) {
-	f, err := e.flow(ctx, handle, VerifyEmail)
-	if err != nil {
-		return nil, err
-	}
-	if err := e.checkCode(ctx, f, code); err != nil {
-		return nil, err
-	}
-	u, err := e.complete(ctx, f)
+func (e *Engine) VerifyEmail(ctx context.Context, from From, handle, code string) (Outcome, error) {
+	f, u, err := e.proveMailbox(ctx, from, VerbVerifyEmail, VerifyEmail, handle, code)
 	if err != nil {
 		return nil, err
 	}
 	if u, err = e.recordMailbox(ctx, f, u); err != nil {
 		return nil, err
 	}
+	e.record(ctx, EventMailboxProved, u.ID, eventOK, from, "")
 	f.Proven = append(f.Proven, string(VerifyEmail))
-	return e.advance(ctx, f, u)
+	return e.advance(ctx, from, f, u)
+}
+
+// proveMailbox checks the code that was mailed for a step and spends the flow.
+// A dead code is told before a limit is: it is the one of which only a new code
+// helps.
+func (e *Engine) proveMailbox(ctx context.Context, from From, v Verb, s Step, handle, typed string) (storage.Flow, storage.User, error) {
+	f, err := e.flow(ctx, handle, s)
+	if err != nil {
+		return f, storage.User{}, err
+	}
+	code, try, err := e.tryCode(ctx, f, typed)
+	if err != nil {
+		return f, storage.User{}, err
+	}
+	refund, err := e.limitFlow(ctx, v, f.ID, f, from)
+	if err != nil {
+		return f, storage.User{}, err
+	}
+	if err := e.compareCode(ctx, f, code, try); err != nil {
+		if r, ok := errors.AsType[*Error](err); ok {
+			e.record(ctx, EventCode, f.UserID, string(r.Reason), from, string(s))
+		}
+		return f, storage.User{}, err
+	}
+	u, err := e.complete(ctx, f)
+	if err != nil {
+		return f, storage.User{}, err
+	}
+	refund(ctx)
+	return f, u, nil
 }
 
 // recordMailbox marks the mailbox as proved, with the registration whose code
@@ -50,13 +74,19 @@ func (e *Engine) recordMailbox(ctx context.Context, f storage.Flow, u storage.Us
 
 // Resend mails another code for the same step. The code before dies with its
 // handle.
-func (e *Engine) Resend(ctx context.Context, handle string) (Outcome, error) {
-	f, err := e.flow(ctx, handle, VerifyEmail)
+func (e *Engine) Resend(ctx context.Context, from From, handle string) (Outcome, error) {
+	f, err := e.flow(ctx, handle, VerifyEmail, ConfirmReset)
 	if err != nil {
 		return nil, err
 	}
 	if wait := f.CreatedAt.Add(resendAfter).Sub(e.now()); wait > 0 {
 		return nil, refuseFor(TooSoon, wait)
+	}
+	if _, err := e.limitFlow(ctx, VerbResend, f.ID, f, from); err != nil {
+		return nil, err
+	}
+	if err := e.mailBudget(ctx, f.Email, from, accountOf(f)); err != nil {
+		return nil, err
 	}
 	if err := e.spend(ctx, f); err != nil {
 		return nil, err
@@ -64,13 +94,11 @@ func (e *Engine) Resend(ctx context.Context, handle string) (Outcome, error) {
 	// The stored address gets the letter, not the one typed. A decoy has no
 	// user, so everybody is looked up in the way that serves a decoy too.
 	u, _, err := e.store.UserByEmail(ctx, f.Email)
-	if errors.Is(err, storage.ErrNotFound) {
-		return nil, refuse(Problem{Reason: Expired})
-	}
-	if err != nil {
+	if err != nil && !errors.Is(err, storage.ErrNotFound) {
 		return nil, fmt.Errorf("login: find user: %w", err)
 	}
-	return e.mailCode(ctx, f, u.Email, func(l storage.Letter) error {
-		return e.store.AddLetters(ctx, l)
-	})
+	if u.ID != f.UserID {
+		f.Decoy = true // it is, or the account is gone
+	}
+	return e.mailCode(ctx, f, Step(f.Step), u.Email, e.addLetter(ctx))
 }

@@ -3,12 +3,13 @@
 // A letter is sealed by [Sealer] before it becomes a row of the outbox, in the
 // transaction it reports. [Relay] hands rows to a queue in Valkey (asynq) under
 // their own ids and removes a row only when the queue says that the letter was
-// delivered. [Worker] takes letters from the queue, opens them, writes them
-// out and gives them to a [Sender].
+// delivered or has lost its point. [Worker] takes letters from the queue, opens
+// them, writes them out and gives them to a [Sender]: [SMTP] or [SMTP2GO]. What
+// no try can deliver stays in the outbox, marked as given up, for an operator.
 //
 // Delivery is at least once: a letter comes twice only after a crash, a wiped
 // queue or an ambiguous reply of the mail server, and then under the same
 // Message-ID. A letter past its deadline is not sent.
 //
-// The package knows no account, no database and no HTTP.
+// The package knows no account and no database.
 package mail

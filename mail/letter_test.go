@@ -1,6 +1,10 @@
 package mail
 
 import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -8,12 +12,59 @@ import (
 
 var noon = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 
-func TestEveryKindIsWritten(t *testing.T) {
-	w := newWriter("Meridian ID")
-	for _, kind := range Kinds() {
-		if m, err := w.write("id", Letter{Kind: kind, To: "asha@example.com"}, noon); err != nil || m.Subject == "" || m.Text == "" || m.HTML == "" {
-			t.Errorf("%s: %+v %v", kind, m, err)
+// TestKinds reads the source, so that a constant that somebody adds and forgets
+// elsewhere is found.
+func TestKinds(t *testing.T) {
+	file, err := parser.ParseFile(token.NewFileSet(), "letter.go", nil, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var declared []string
+	for _, d := range file.Decls {
+		block, ok := d.(*ast.GenDecl)
+		if !ok || block.Tok != token.CONST {
+			continue
 		}
+		for _, spec := range block.Specs {
+			for _, v := range spec.(*ast.ValueSpec).Values {
+				if text, ok := v.(*ast.BasicLit); ok && text.Kind == token.STRING {
+					declared = append(declared, strings.Trim(text.Value, `"`))
+				}
+			}
+		}
+	}
+	kinds := Kinds()
+	slices.Sort(declared)
+	slices.Sort(kinds)
+	if len(declared) < 17 || !slices.Equal(declared, kinds) {
+		t.Errorf("declared are\n%q and Kinds has\n%q", declared, kinds)
+	}
+	w := newWriter("Meridian ID")
+	subjects := map[string]string{}
+	for _, kind := range kinds {
+		t.Run("seed-F1: there are words for "+kind, func(t *testing.T) {
+			// With nothing else known, and with everything.
+			for _, l := range []Letter{
+				{Kind: kind, To: "asha@example.com"},
+				{Kind: kind, To: "asha@example.com", Code: "48210937", Link: "https://id.example/login", Detail: "Firefox on Linux", At: noon, ExpiresAt: noon.Add(time.Minute)},
+			} {
+				m, err := w.write("id", l, noon)
+				if err != nil || m.Subject == "" || len(m.Text) < 100 || len(m.HTML) < len(m.Text) {
+					t.Fatalf("%+v %v", m, err)
+				}
+				for _, broken := range []string{"  ", " .", "..", " ,", "%!", "<nil>", "0001"} {
+					if strings.Contains(m.Subject+m.Text, broken) {
+						t.Errorf("%q in: %s\n%s", broken, m.Subject, m.Text)
+					}
+				}
+				if l.Code != "" {
+					if other := subjects[m.Subject]; other != "" && (kind != EmailChangeCode || other != AccountVerification) {
+						t.Errorf("has the subject of %s", other)
+					}
+					subjects[m.Subject] = kind
+				}
+			}
+		})
 	}
 }
 
@@ -41,11 +92,18 @@ func TestLetters(t *testing.T) {
 			[]string{"minutes"},
 		},
 		{
+			"a reset brings a code that nobody asks for",
+			Letter{Kind: PasswordResetCode, To: "asha@example.com", Code: "48210937", ExpiresAt: noon.Add(5 * time.Minute)},
+			"4821 0937 is your password reset code",
+			[]string{"4821 0937", "works for 5 minutes.", "your password hasn’t changed", "Never give this code to anyone, including us."},
+			[]string{"http"},
+		},
+		{
 			"an owner is told of a registration, and where to sign in",
 			Letter{Kind: AccountExists, To: "asha@example.com", Link: "https://id.example/login", ExpiresAt: noon.Add(time.Hour)},
 			"You already have a Meridian ID account",
-			[]string{"nothing has changed", "https://id.example/login", "If it wasn’t you, ignore this email."},
-			[]string{"code", "{{", "<no value>"},
+			[]string{"nothing has changed", "https://id.example/login", "Forgotten your password?", "If it wasn’t you, ignore this email."},
+			[]string{"code"},
 		},
 		{
 			"without a page there is no link",
@@ -53,6 +111,72 @@ func TestLetters(t *testing.T) {
 			"You already have a Meridian ID account",
 			[]string{"nothing has changed"},
 			[]string{"Sign in", "href"},
+		},
+		{
+			"a notice says what, when in UTC, with what, and what to do",
+			Letter{Kind: PasswordChanged, To: "asha@example.com", Link: "https://id.example/login", Detail: "Firefox on Linux", At: noon.In(time.FixedZone("NPT", 20700))},
+			"Your password has been changed",
+			[]string{"Your password was changed on 23 November 2026 at 12:00 UTC, Firefox on Linux.", "If not, reset your password now.", "https://id.example/login"},
+			nil,
+		},
+		{
+			"a new sign-in",
+			Letter{Kind: NewSignIn, To: "asha@example.com", Detail: "Safari on iPhone", At: noon},
+			"New sign-in to your account",
+			[]string{"signed in to on 23 November 2026 at 12:00 UTC, Safari on iPhone.", "sign it out"},
+			[]string{"Go to"},
+		},
+		{
+			"an address that will be left",
+			Letter{Kind: EmailChanging, To: "asha@example.com", Detail: "a•••@new.example", At: noon},
+			"Your email address is being changed",
+			[]string{"will change to a•••@new.example when"},
+			nil,
+		},
+		{
+			"an address that will be reached",
+			Letter{Kind: EmailChangeCode, To: "asha@new.example", Code: "48210937", ExpiresAt: noon.Add(5 * time.Minute)},
+			"4821 0937 is your Meridian ID code",
+			[]string{"to confirm your new email address:", "4821 0937"},
+			nil,
+		},
+		{"the last recovery code", Letter{Kind: RecoveryLow, To: "asha@example.com", Detail: "1"}, "You have 1 recovery code left", nil, nil},
+		{"no recovery code", Letter{Kind: RecoveryLow, To: "asha@example.com", Detail: "0"}, "You have no recovery codes left", nil, nil},
+		{"no known number of recovery codes", Letter{Kind: RecoveryLow, To: "asha@example.com"}, "You have few recovery codes left", nil, nil},
+		{
+			"sec-L5: a device is not a stranger's sentence",
+			Letter{Kind: NewSignIn, To: "asha@example.com", Detail: "Win a prize at https://evil.example", At: noon},
+			"New sign-in to your account",
+			[]string{"at 12:00 UTC."},
+			[]string{"evil", "prize"},
+		},
+		{
+			"sec-L5: a device is short",
+			Letter{Kind: NewSignIn, To: "asha@example.com", Detail: strings.Repeat("call this number ", 3), At: noon},
+			"New sign-in to your account",
+			nil,
+			[]string{"number"},
+		},
+		{
+			"sec-L5: an address is masked, or is not told",
+			Letter{Kind: EmailChanging, To: "asha@example.com", Detail: "mallory@evil.example"},
+			"Your email address is being changed",
+			[]string{"another one"},
+			[]string{"evil"},
+		},
+		{
+			"sec-L5: a masked address is an address",
+			Letter{Kind: EmailChanging, To: "asha@example.com", Detail: "a•••@evil.example/see"},
+			"Your email address is being changed",
+			[]string{"another one"},
+			[]string{"evil"},
+		},
+		{
+			"sec-L5: a link leads to a page",
+			Letter{Kind: ManyFailures, To: "asha@example.com", Link: "javascript:alert(1)"},
+			"Someone is trying to sign in to your account",
+			nil,
+			[]string{"javascript", "href"},
 		},
 		{
 			"sec-L5: what is put into HTML stays text",

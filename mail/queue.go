@@ -21,17 +21,14 @@ const (
 	// retention is how long a delivered task is remembered. It stops the relay
 	// from enqueueing a letter that was delivered, so it is long.
 	retention = 24 * time.Hour
-	// maxRetry and retryDelay together try for more than a day.
-	maxRetry = 300
+	// The delay between tries doubles from firstRetry to maxDelay; maxRetry of
+	// them take more than a day.
+	firstRetry = 2 * time.Second
+	maxDelay   = 5 * time.Minute
+	maxRetry   = 300
 	// sendTimeout ends a conversation with a mail server.
 	sendTimeout = 30 * time.Second
 )
-
-// retryDelay is how long to wait after the nth failure. A code lives five
-// minutes, so the first tries come soon.
-func retryDelay(n int, _ error, _ *asynq.Task) time.Duration {
-	return min(2*time.Second<<min(n, 8), 5*time.Minute)
-}
 
 // connection reads the address of a Valkey server:
 // valkey://[user[:password]@]host[:port][/db], or valkeys:// for TLS; redis://

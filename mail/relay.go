@@ -5,33 +5,44 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/hibiken/asynq"
 )
 
-// relayBatch is how many rows one turn of the relay looks at.
-const relayBatch = 1000
+const (
+	// relayBatch is how many rows the relay reads at a time.
+	relayBatch = 500
+	// maxFailure is how long, in bytes, the reason of a failure may be.
+	maxFailure = 200
+)
 
 // A Row is a sealed letter as the outbox keeps it.
 type Row struct {
 	// ID is a UUIDv7; it becomes the task's id and the Message-ID.
-	ID     string
-	Kind   string
-	Sealed []byte
-	// CreatedAt is not used here. With it, a Row has the shape of the outbox's
-	// own record and one converts to the other.
+	ID        string
+	Kind      string
+	Sealed    []byte
 	CreatedAt time.Time
 	// Deadline is when the letter has lost its point; zero is never.
 	Deadline time.Time
+	// FailedAt is when delivery was given up, and Failure why. No row that the
+	// relay is given has them: with them, and CreatedAt, a Row has the shape of
+	// the outbox's own record and one converts to the other.
+	FailedAt time.Time
+	Failure  string
 }
 
 // RelayConfig is what a Relay is made of.
 type RelayConfig struct {
-	// Pending returns up to limit rows of the outbox, oldest first; Delete
-	// removes one. Both are required.
-	Pending func(ctx context.Context, limit int) ([]Row, error)
+	// Pending returns up to limit rows of the outbox, neither delivered nor
+	// given up, whose ids sort after the one given, in the order of their ids.
+	// Delete removes a row, and Fail keeps it as given up at that time, with the
+	// reason in words that hold no address. All are required.
+	Pending func(ctx context.Context, after string, limit int) ([]Row, error)
 	Delete  func(ctx context.Context, id string) error
+	Fail    func(ctx context.Context, id, why string, at time.Time) error
 	// ValkeyURL is where the queue is: valkey:// or valkeys://.
 	ValkeyURL string
 	// Every is how often the outbox is read without a nudge; zero is one
@@ -56,8 +67,8 @@ type Relay struct {
 
 // NewRelay returns a Relay. It connects when it runs.
 func NewRelay(c RelayConfig) (*Relay, error) {
-	if c.Pending == nil || c.Delete == nil {
-		return nil, errors.New("mail: Pending and Delete are required")
+	if c.Pending == nil || c.Delete == nil || c.Fail == nil {
+		return nil, errors.New("mail: Pending, Delete and Fail are required")
 	}
 	conn, err := connection(c.ValkeyURL)
 	if err != nil {
@@ -107,22 +118,40 @@ func (r *Relay) Run(ctx context.Context) error {
 	}
 }
 
-// turn looks at every pending row once.
+// turn looks at every pending row once. A row that cannot be moved on does not
+// hold up those behind it.
 func (r *Relay) turn(ctx context.Context) error {
-	rows, err := r.config.Pending(ctx, relayBatch)
-	if err != nil {
-		return fmt.Errorf("mail: read outbox: %w", err)
-	}
-	for _, row := range rows {
-		if err := r.relay(ctx, row); err != nil {
-			return fmt.Errorf("mail: relay letter %s: %w", row.ID, err)
+	var failed error
+	for after := ""; ; {
+		rows, err := r.config.Pending(ctx, after, relayBatch)
+		if err != nil {
+			return errors.Join(failed, fmt.Errorf("mail: read outbox: %w", err))
+		}
+		for _, row := range rows {
+			after = row.ID
+			err := r.relay(ctx, row)
+			if err == nil {
+				continue
+			}
+			err = fmt.Errorf("mail: relay letter %s: %w", row.ID, err)
+			if failed != nil {
+				return errors.Join(failed, err) // the second: it is not the row
+			}
+			failed = err
+		}
+		if len(rows) < relayBatch {
+			return failed
 		}
 	}
-	return nil
 }
 
 // relay moves one row on, by what the queue knows of it.
 func (r *Relay) relay(ctx context.Context, row Row) error {
+	if !row.Deadline.IsZero() && !row.Deadline.After(row.CreatedAt) {
+		// A letter for nobody, written so that an address without account costs
+		// what one with an account does.
+		return r.config.Delete(ctx, row.ID)
+	}
 	late := !row.Deadline.IsZero() && !r.config.Now().Before(row.Deadline)
 
 	task, err := r.inspector.GetTaskInfo(queue, row.ID)
@@ -138,7 +167,7 @@ func (r *Relay) relay(ctx context.Context, row Row) error {
 	switch {
 	case errors.Is(err, asynq.ErrTaskNotFound):
 		if late {
-			return r.giveUp(ctx, row, "deadline")
+			return r.drop(ctx, row)
 		}
 		return r.enqueue(ctx, row)
 	case err != nil:
@@ -147,13 +176,15 @@ func (r *Relay) relay(ctx context.Context, row Row) error {
 		return r.config.Delete(ctx, row.ID)
 	case task.State == asynq.TaskStateActive:
 		return nil // somebody is sending it
-	case task.State == asynq.TaskStateArchived:
-		if err := r.giveUp(ctx, row, "refused"); err != nil {
+	case late:
+		if err := r.drop(ctx, row); err != nil {
 			return err
 		}
 		return r.forget(row.ID)
-	case late:
-		if err := r.giveUp(ctx, row, "deadline"); err != nil {
+	case task.State == asynq.TaskStateArchived:
+		// The row first: without it, and with the task gone, the letter would be
+		// enqueued again.
+		if err := r.giveUp(ctx, row, task); err != nil {
 			return err
 		}
 		return r.forget(row.ID)
@@ -172,10 +203,24 @@ func (r *Relay) enqueue(ctx context.Context, row Row) error {
 	return err
 }
 
-// giveUp removes a row that was not delivered and never will be.
-func (r *Relay) giveUp(ctx context.Context, row Row, why string) error {
-	r.config.Log.WarnContext(ctx, "mail: letter given up", "letter", row.ID, "kind", row.Kind, "why", why)
+// drop removes a row that has lost its point.
+func (r *Relay) drop(ctx context.Context, row Row) error {
+	r.config.Log.WarnContext(ctx, "mail: letter dropped: its deadline has passed", "letter", row.ID, "kind", row.Kind)
 	return r.config.Delete(ctx, row.ID)
+}
+
+// giveUp keeps a row whose letter the worker will not try to send again, for an
+// operator to look at.
+func (r *Relay) giveUp(ctx context.Context, row Row, task *asynq.TaskInfo) error {
+	why := strings.TrimSuffix(task.LastErr, ": "+asynq.SkipRetry.Error())
+	if task.Retried >= task.MaxRetry {
+		why = fmt.Sprintf("tried %d times: %s", task.Retried+1, why)
+	}
+	if len(why) > maxFailure {
+		why = strings.ToValidUTF8(why[:maxFailure], "")
+	}
+	r.config.Log.WarnContext(ctx, "mail: letter given up", "letter", row.ID, "kind", row.Kind, "why", why)
+	return r.config.Fail(ctx, row.ID, why, r.config.Now())
 }
 
 // forget removes a task that has no row any more. A task that was taken up or

@@ -3,12 +3,16 @@ package mail
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
+	"encoding/hex"
 	"errors"
 	"io"
 	"log/slog"
 	"net"
 	netmail "net/mail"
+	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -22,31 +26,57 @@ import (
 	"github.com/gatehouse-id/gatehouse/storage/sqlite"
 )
 
+const testFrom = "Meridian ID <no-reply@id.example>"
+
 // post is a mail server of the test's own. It answers each RCPT with the next
 // of its answers, and takes the letter when there are none left.
 type post struct {
-	url string
+	url  string
+	addr string
+	stop func()
 
 	mu      sync.Mutex
 	answers []*smtp.SMTPError
-	tries   int
+	times   []time.Time // of the tries
 	letters []*netmail.Message
 	bodies  []string
+	// taken, if any, runs when a letter was taken and before the sender hears
+	// of it.
+	taken func()
 }
 
 func newPost(t *testing.T, answers ...*smtp.SMTPError) *post {
 	t.Helper()
-	p := &post{answers: answers}
+	p := &post{answers: answers, addr: "127.0.0.1:0"}
+	p.open(t)
+	p.url = "smtp://" + p.addr
+	t.Cleanup(func() { p.stop() })
+	return p
+}
+
+// open opens the post, at the same address as before.
+func (p *post) open(t *testing.T) {
+	t.Helper()
 	s := smtp.NewServer(smtp.BackendFunc(func(*smtp.Conn) (smtp.Session, error) { return &delivery{post: p}, nil }))
 	s.Domain = "post.example"
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := net.Listen("tcp", p.addr)
 	if err != nil {
 		t.Fatal(err)
 	}
+	p.addr = l.Addr().String()
 	go func() { _ = s.Serve(l) }()
-	t.Cleanup(func() { _ = s.Close() })
-	p.url = "smtp://" + l.Addr().String()
-	return p
+	p.stop = func() { _ = s.Close() }
+}
+
+// copies returns how often each letter was delivered, by its Message-ID.
+func (p *post) copies() map[string]int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n := map[string]int{}
+	for _, m := range p.letters {
+		n[m.Header.Get("Message-Id")]++
+	}
+	return n
 }
 
 type delivery struct {
@@ -60,7 +90,7 @@ func (*delivery) Mail(string, *smtp.MailOptions) error { return nil }
 func (d *delivery) Rcpt(to string, _ *smtp.RcptOptions) error {
 	d.post.mu.Lock()
 	defer d.post.mu.Unlock()
-	d.post.tries++
+	d.post.times = append(d.post.times, time.Now())
 	d.to = to
 	if len(d.post.answers) > 0 {
 		answer := d.post.answers[0]
@@ -80,9 +110,13 @@ func (d *delivery) Data(r io.Reader) error {
 		return err
 	}
 	d.post.mu.Lock()
-	defer d.post.mu.Unlock()
 	d.post.letters = append(d.post.letters, m)
 	d.post.bodies = append(d.post.bodies, string(body))
+	taken := d.post.taken
+	d.post.mu.Unlock()
+	if taken != nil {
+		taken()
+	}
 	return nil
 }
 
@@ -95,21 +129,63 @@ func (p *post) delivered() int {
 func (p *post) tried() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.tries
+	return len(p.times)
 }
 
 // office is everything between an outbox and a mail server.
 type office struct {
 	t      *testing.T
 	db     *sqlite.DB
+	path   string               // of the database
 	valkey *miniredis.Miniredis // nil when the queue is elsewhere
 	sealer *Sealer
 	relay  *Relay
 	post   *post
 	log    *lockedBuffer
-	// undeletable makes that many deletions of rows fail.
-	mu          sync.Mutex
-	undeletable int
+	// faults makes that many changes of rows fail.
+	mu     sync.Mutex
+	faults int
+}
+
+func (o *office) setFaults(n int) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.faults = n
+}
+
+// fault reports whether a change of a row is to fail.
+func (o *office) fault() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.faults == 0 {
+		return false
+	}
+	o.faults--
+	return true
+}
+
+// queued is everything that the queue holds, whole: a dump of the server is cut.
+func (o *office) queued() string {
+	o.t.Helper()
+	all := o.valkey.Dump()
+	for _, key := range o.valkey.Keys() {
+		if o.valkey.Type(key) != "hash" {
+			continue
+		}
+		fields, err := o.valkey.HKeys(key)
+		if err != nil {
+			o.t.Fatal(err)
+		}
+		for _, field := range fields {
+			all += field + "=" + o.valkey.HGet(key, field) + "\n"
+		}
+	}
+	return all
+}
+
+// hasTask reports whether the queue holds a letter.
+func (o *office) hasTask() bool {
+	return strings.Contains(strings.Join(o.valkey.Keys(), " "), ":t:")
 }
 
 type lockedBuffer struct {
@@ -141,10 +217,11 @@ func newOffice(t *testing.T, every time.Duration, p *post) *office {
 }
 
 // newOfficeAt opens an office whose queue is at that Valkey server.
-func newOfficeAt(t *testing.T, url string, every time.Duration, p *post) *office {
+func newOfficeAt(t *testing.T, url string, every time.Duration, p *post, tune ...func(*Worker)) *office {
 	t.Helper()
 	ctx := t.Context()
-	db, err := sqlite.Open(ctx, filepath.Join(t.TempDir(), "outbox.db"))
+	path := filepath.Join(t.TempDir(), "outbox.db")
+	db, err := sqlite.Open(ctx, path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -152,39 +229,38 @@ func newOfficeAt(t *testing.T, url string, every time.Duration, p *post) *office
 	if err := db.Migrate(ctx); err != nil {
 		t.Fatal(err)
 	}
-	o := &office{t: t, db: db, sealer: newTestSealer(t, 1), post: p, log: new(lockedBuffer)}
+	o := &office{t: t, db: db, path: path, sealer: newTestSealer(t, 1), post: p, log: new(lockedBuffer)}
 	log := slog.New(slog.NewTextHandler(o.log, nil))
 
 	o.relay, err = NewRelay(RelayConfig{
-		Pending: func(ctx context.Context, limit int) ([]Row, error) {
-			letters, err := db.PendingLetters(ctx, limit)
-			rows := make([]Row, len(letters))
-			for i, l := range letters {
-				rows[i] = Row(l)
-			}
-			return rows, err
-		},
+		Pending: pendingRows(db),
 		Delete: func(ctx context.Context, id string) error {
-			o.mu.Lock()
-			defer o.mu.Unlock()
-			if o.undeletable > 0 {
-				o.undeletable--
+			if o.fault() {
 				return errors.New("the database is away")
 			}
 			return db.DeleteLetter(ctx, id)
+		},
+		Fail: func(ctx context.Context, id, why string, at time.Time) error {
+			if o.fault() {
+				return errors.New("the database is away")
+			}
+			return db.FailLetter(ctx, id, why, at)
 		},
 		ValkeyURL: url, Every: every, Log: log,
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	sender, err := NewSMTP(p.url, "Meridian ID <no-reply@id.example>")
+	sender, err := NewSMTP(SMTPConfig{URL: p.url, From: testFrom})
 	if err != nil {
 		t.Fatal(err)
 	}
 	worker, err := NewWorker(WorkerConfig{ValkeyURL: url, Sealer: o.sealer, Sender: sender, Brand: "Meridian ID", Log: log})
 	if err != nil {
 		t.Fatal(err)
+	}
+	for _, f := range tune {
+		f(worker)
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	var running sync.WaitGroup
@@ -200,6 +276,18 @@ func newOfficeAt(t *testing.T, url string, every time.Duration, p *post) *office
 	})
 	t.Cleanup(func() { stop(); running.Wait() })
 	return o
+}
+
+// pendingRows is the outbox as a relay reads it.
+func pendingRows(db *sqlite.DB) func(context.Context, string, int) ([]Row, error) {
+	return func(ctx context.Context, after string, limit int) ([]Row, error) {
+		letters, err := db.PendingLetters(ctx, after, limit)
+		rows := make([]Row, len(letters))
+		for i, l := range letters {
+			rows[i] = Row(l)
+		}
+		return rows, err
+	}
 }
 
 // seal returns a sealed letter that expires then.
@@ -222,7 +310,7 @@ func (o *office) write(deadline time.Time) string {
 
 func (o *office) commit(id string, sealed []byte, deadline time.Time) {
 	o.t.Helper()
-	row := storage.Letter{ID: id, Kind: AccountVerification, Sealed: sealed, CreatedAt: time.Now().UTC(), Deadline: deadline.UTC()}
+	row := storage.Letter{ID: id, Kind: AccountVerification, Sealed: sealed, CreatedAt: time.Now().Add(-time.Minute).UTC(), Deadline: deadline.UTC()}
 	if err := o.db.AddLetters(o.t.Context(), row); err != nil {
 		o.t.Fatal(err)
 	}
@@ -230,20 +318,35 @@ func (o *office) commit(id string, sealed []byte, deadline time.Time) {
 
 func (o *office) pending() int {
 	o.t.Helper()
-	rows, err := o.db.PendingLetters(o.t.Context(), 10)
+	rows, err := o.db.PendingLetters(o.t.Context(), "", 10000)
 	if err != nil {
 		o.t.Fatal(err)
 	}
 	return len(rows)
 }
 
+// failed returns the letters given up.
+func (o *office) failed() []storage.Letter {
+	o.t.Helper()
+	rows, err := o.db.ListLetters(o.t.Context(), "", 10000)
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	return slices.DeleteFunc(rows, func(l storage.Letter) bool { return l.FailedAt.IsZero() })
+}
+
 // eventually waits until ok, for at most ten seconds.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
+	within(t, 10*time.Second, what, ok)
+}
+
+func within(t *testing.T, d time.Duration, what string, ok func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(d)
 	for !ok() {
 		if time.Now().After(deadline) {
-			t.Fatalf("not within ten seconds: %s", what)
+			t.Fatalf("not within %v: %s", d, what)
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
@@ -274,9 +377,37 @@ func TestALetterReachesItsMailbox(t *testing.T) {
 		strings.Count(body, "4821 0937") < 2 {
 		t.Errorf("no text and HTML with the code:\n%s", body)
 	}
-	if dump := o.valkey.Dump(); strings.Contains(dump, "48210937") || strings.Contains(dump, "asha") {
-		t.Error("seed-B7: the queue holds a code or an address that can be read")
-	}
+}
+
+func TestNobodyReadsALetterOnItsWay(t *testing.T) {
+	t.Run("seed-B7: neither the database nor the queue holds a code or an address", func(t *testing.T) {
+		busy := &smtp.SMTPError{Code: 451, Message: "asha@example.com: try 48210937 later"}
+		o := newOffice(t, 50*time.Millisecond, newPost(t, busy, busy, busy, busy))
+		id := o.write(time.Now().Add(5 * time.Minute))
+		eventually(t, "the second try", func() bool { return o.post.tried() > 1 }) // so the first failure is kept
+		files, err := filepath.Glob(o.path + "*")                                  // also what SQLite has not yet put into the file itself
+		if err != nil || len(files) == 0 {
+			t.Fatalf("files %q: %v", files, err)
+		}
+		places := map[string]string{"the queue": o.queued(), "the log": o.log.String()}
+		for _, f := range files {
+			content, err := os.ReadFile(f)
+			if err != nil {
+				t.Fatal(err)
+			}
+			places["the database"] += string(content)
+		}
+		for name, content := range places {
+			if !strings.Contains(content, id) {
+				t.Errorf("%s does not have the letter at all", name)
+			}
+			for _, secret := range []string{"48210937", "4821 0937", "asha", base64.StdEncoding.EncodeToString([]byte("48210937")), hex.EncodeToString([]byte("48210937"))} {
+				if strings.Contains(content, secret) {
+					t.Errorf("%s holds %q", name, secret)
+				}
+			}
+		}
+	})
 }
 
 func TestANudgedLetterIsSentAtOnce(t *testing.T) {
@@ -306,6 +437,22 @@ func TestTrouble(t *testing.T) {
 		if o.post.tried() != 1 {
 			t.Error("it was sent")
 		}
+		if !strings.Contains(o.log.String(), "letter dropped") {
+			t.Error("nobody is told")
+		}
+	})
+	t.Run("a letter for nobody goes without a word", func(t *testing.T) {
+		o := newOffice(t, 50*time.Millisecond, newPost(t))
+		id, sealed := o.seal(time.Now().Add(time.Hour)) // a worker would send it
+		now := time.Now().UTC()
+		if err := o.db.AddLetters(t.Context(), storage.Letter{ID: id, Kind: AccountVerification, Sealed: sealed, CreatedAt: now, Deadline: now}); err != nil {
+			t.Fatal(err)
+		}
+		o.write(time.Now().Add(time.Hour))
+		eventually(t, "both rows are gone", func() bool { return o.pending() == 0 })
+		if n, log := o.post.tried(), o.log.String(); n != 1 || strings.Contains(log, id) {
+			t.Errorf("%d letters were sent, and the log says %s", n, log)
+		}
 	})
 	t.Run("seed-F4: a letter that expired in the queue is not sent, and not tried again", func(t *testing.T) {
 		o := newOffice(t, 50*time.Millisecond, newPost(t))
@@ -328,19 +475,25 @@ func TestTrouble(t *testing.T) {
 			t.Errorf("%d letters were delivered, want 2", n)
 		}
 	})
-	t.Run("a letter whose deadline passes in the queue is not sent", func(t *testing.T) {
-		o := newOffice(t, 50*time.Millisecond, newPost(t, busy))
-		o.write(time.Now().Add(1500 * time.Millisecond)) // the first retry comes after two seconds or more
+	t.Run("seed-F4: a letter whose deadline passes between tries is not tried after it", func(t *testing.T) {
+		o := newOffice(t, 50*time.Millisecond, newPost(t, slices.Repeat([]*smtp.SMTPError{busy}, 20)...))
+		deadline := time.Now().Add(3 * time.Second)
+		o.write(deadline)
 		eventually(t, "the row is gone", func() bool { return o.pending() == 0 })
-		if got := o.post.tried(); got > 1 {
-			t.Errorf("tried %d times", got)
+		if len(o.failed()) != 0 {
+			t.Error("an operator is asked to mend it")
 		}
-		if o.post.delivered() != 0 {
-			t.Error("it was sent")
-		}
-		eventually(t, "the task is gone too", func() bool {
-			return !strings.Contains(strings.Join(o.valkey.Keys(), " "), ":t:")
+		o.write(time.Now().Add(time.Minute)) // whatever was left to do with the first is done before this
+		eventually(t, "a later letter is tried", func() bool {
+			o.post.mu.Lock()
+			defer o.post.mu.Unlock()
+			return slices.ContainsFunc(o.post.times, deadline.Before)
 		})
+		o.post.mu.Lock()
+		defer o.post.mu.Unlock()
+		if late := slices.IndexFunc(o.post.times, deadline.Before); len(o.post.times)-late != 1 || late < 1 {
+			t.Errorf("of %d tries, %d came after the deadline; want the one of the later letter", len(o.post.times), len(o.post.times)-late)
+		}
 	})
 	t.Run("a mail server that is busy is tried again", func(t *testing.T) {
 		o := newOffice(t, 50*time.Millisecond, newPost(t, busy))
@@ -350,25 +503,68 @@ func TestTrouble(t *testing.T) {
 			t.Errorf("%d delivered in %d tries, want 1 in 2", d, n)
 		}
 	})
-	t.Run("seed-F2: a refused recipient is not tried again, and not named in the log", func(t *testing.T) {
+	t.Run("a refused recipient is not tried again, not named, and kept for an operator", func(t *testing.T) {
 		o := newOffice(t, 50*time.Millisecond, newPost(t, unknown))
-		o.write(time.Now().Add(5 * time.Minute))
-		eventually(t, "the row is gone", func() bool { return o.pending() == 0 })
+		id := o.write(time.Now().Add(5 * time.Minute))
+		eventually(t, "the row is not pending", func() bool { return o.pending() == 0 })
 		if d, n := o.post.delivered(), o.post.tried(); d != 0 || n != 1 {
 			t.Errorf("%d delivered in %d tries, want 0 in 1", d, n)
+		}
+		failed := o.failed()
+		if len(failed) != 1 || failed[0].ID != id {
+			t.Fatalf("given up: %+v", failed)
+		}
+		if f := failed[0]; f.Failure != "refused for good: SMTP: sending SMTP RCPT TO command: code 550" || time.Since(f.FailedAt).Abs() > time.Minute {
+			t.Errorf("given up at %v: %q", f.FailedAt, f.Failure)
 		}
 		if log := o.log.String(); strings.Contains(log, "asha") || !strings.Contains(log, "code 550") {
 			t.Errorf("log:\n%s", log)
 		}
-		if dump := o.valkey.Dump(); strings.Contains(dump, "asha") {
-			t.Error("the queue names the recipient")
+		eventually(t, "the task is gone", func() bool { return !o.hasTask() })
+
+		// It stays given up until an operator says otherwise.
+		if err := o.db.RetryLetter(t.Context(), id); err != nil {
+			t.Fatal(err)
 		}
+		eventually(t, "the row is gone", func() bool { return o.pending() == 0 && len(o.failed()) == 0 })
+		if o.post.delivered() != 1 || o.post.letters[0].Header.Get("Message-Id") != "<"+id+"@id.example>" {
+			t.Error("the second delivery did not happen under the same Message-ID")
+		}
+	})
+	t.Run("a refused letter whose row could not be marked is not sent again", func(t *testing.T) {
+		o := newOffice(t, 50*time.Millisecond, newPost(t, unknown))
+		o.setFaults(3)
+		o.write(time.Now().Add(5 * time.Minute))
+		eventually(t, "the row is not pending", func() bool { return o.pending() == 0 })
+		if n := o.post.tried(); n != 1 || len(o.failed()) != 1 {
+			t.Errorf("tried %d times; given up: %+v", n, o.failed())
+		}
+	})
+	t.Run("a backlog of more than a page is relayed in one turn", func(t *testing.T) {
+		o := newOffice(t, time.Hour, newPost(t))
+		const n = 2*relayBatch + 7
+		letters := make([]storage.Letter, n)
+		for i := range letters {
+			id, sealed := o.seal(time.Now().Add(time.Hour))
+			letters[i] = storage.Letter{ID: id, Kind: AccountVerification, Sealed: sealed, CreatedAt: time.Now().UTC()}
+		}
+		if err := o.db.AddLetters(t.Context(), letters...); err != nil {
+			t.Fatal(err)
+		}
+		o.relay.Nudge()
+		within(t, time.Minute, "everything is delivered", func() bool { return o.post.delivered() == n })
+	})
+	t.Run("a row that cannot be moved on does not hold up the next", func(t *testing.T) {
+		o := newOffice(t, 50*time.Millisecond, newPost(t))
+		o.setFaults(1 << 30)
+		id, sealed := o.seal(time.Now().Add(time.Hour))
+		o.commit(id, sealed, time.Now().Add(-time.Second)) // is to be deleted, which fails
+		o.write(time.Now().Add(5 * time.Minute))
+		eventually(t, "the second letter is delivered", func() bool { return o.post.delivered() == 1 })
 	})
 	t.Run("a delivered letter whose row could not be removed is not sent twice", func(t *testing.T) {
 		o := newOffice(t, 50*time.Millisecond, newPost(t))
-		o.mu.Lock()
-		o.undeletable = 3
-		o.mu.Unlock()
+		o.setFaults(3)
 		o.write(time.Now().Add(5 * time.Minute))
 		eventually(t, "the row is gone", func() bool { return o.pending() == 0 })
 		if n := o.post.delivered(); n != 1 {
@@ -418,7 +614,7 @@ func TestSMTPURLs(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.about, func(t *testing.T) {
-			if _, err := NewSMTP(tt.url, tt.from); (err == nil) != tt.ok {
+			if _, err := NewSMTP(SMTPConfig{URL: tt.url, From: tt.from}); (err == nil) != tt.ok {
 				t.Errorf("err = %v, want ok %v", err, tt.ok)
 			}
 		})

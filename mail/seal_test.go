@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/hex"
+	"errors"
+	"fmt"
 	"testing"
 	"time"
 )
@@ -19,7 +21,7 @@ func newTestSealer(t *testing.T, fill byte) *Sealer {
 
 func TestSealer(t *testing.T) {
 	s := newTestSealer(t, 1)
-	letter := Letter{Kind: AccountVerification, To: "asha@example.com", Code: "48210937", ExpiresAt: noon}
+	letter := Letter{Kind: AccountVerification, To: "asha@example.com", Code: "48210937", Link: "https://id.example", Detail: "Firefox on Linux", At: noon, ExpiresAt: noon}
 	id, sealed, err := s.Seal(letter)
 	if err != nil {
 		t.Fatal(err)
@@ -124,19 +126,34 @@ func TestConnection(t *testing.T) {
 	}
 }
 
-func TestRetriesComeWhileACodeLives(t *testing.T) {
-	var first, all time.Duration
-	for n := range maxRetry {
-		d := retryDelay(n, nil, nil)
-		if n < 5 {
-			first += d
+func TestRetries(t *testing.T) {
+	w := &Worker{now: func() time.Time { return noon }, firstRetry: firstRetry}
+	t.Run("five come while a code lives", func(t *testing.T) {
+		var first time.Duration
+		for n := range 5 {
+			first += w.retryDelay(n, nil, nil)
 		}
-		all += d
-	}
-	if first > 3*time.Minute {
-		t.Errorf("the first five retries take %v, too long for a code of five minutes", first)
-	}
-	if all < 24*time.Hour {
-		t.Errorf("all retries take %v, less than a day", all)
-	}
+		if first > 3*time.Minute {
+			t.Errorf("the first five take %v, too long for a code of five minutes", first)
+		}
+	})
+	t.Run("a letter without deadline is tried for more than a day", func(t *testing.T) {
+		var all time.Duration
+		for n := range maxRetry {
+			all += w.retryDelay(n, dueError{error: errors.New("busy")}, nil)
+		}
+		if all < 24*time.Hour {
+			t.Errorf("all retries take %v", all)
+		}
+	})
+	t.Run("seed-F4: none comes when the code is dead, however often it was tried", func(t *testing.T) {
+		for n := range maxRetry {
+			for _, left := range []time.Duration{5 * time.Minute, time.Minute, 10 * time.Second, time.Second} {
+				err := fmt.Errorf("wrapped: %w", dueError{errors.New("busy"), noon.Add(left)})
+				if d := w.retryDelay(n, err, nil); d >= left || d <= 0 {
+					t.Fatalf("after %d failures and with %v left it waits %v", n+1, left, d)
+				}
+			}
+		}
+	})
 }

@@ -2,27 +2,34 @@ package mail
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
 	netmail "net/mail"
+	"net/textproto"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	gomail "github.com/wneessen/go-mail"
 )
 
-// DefaultBrand is what letters call us when nobody says otherwise.
-const DefaultBrand = "Gatehouse"
-
-// Brand returns the display name of a From address, which is what letters call
-// us: "Meridian ID" for "Meridian ID <no-reply@id.example>".
-func Brand(from string) string {
-	if a, err := netmail.ParseAddress(from); err == nil && a.Name != "" {
-		return a.Name
-	}
-	return DefaultBrand
+// SMTPConfig is what an SMTP is made of.
+type SMTPConfig struct {
+	// URL is smtp://[user:password@]host[:port] (port 587, STARTTLS) or smtps://
+	// (port 465, TLS from the start, RFC 8314 section 3.3). TLS is required of a
+	// server that is not loopback. Required.
+	URL string
+	// From is who letters are from, such as
+	// "Meridian ID <no-reply@id.example>". Required.
+	From string
+	// Roots are the certificates that the server's own must be signed by; nil is
+	// those of the system. With them TLS is required of every server.
+	Roots *x509.CertPool
 }
 
 // An SMTP sends messages through a mail server (RFC 5321, RFC 6409).
@@ -33,29 +40,28 @@ type SMTP struct {
 	opts   []gomail.Option
 }
 
-// NewSMTP returns a sender through the server of a URL,
-// smtp://[user:password@]host[:port] (port 587, STARTTLS) or smtps:// (port 465,
-// TLS from the start, RFC 8314 section 3.3), with a From such as
-// "Meridian ID <no-reply@id.example>". A server that is not loopback must offer
-// TLS.
-func NewSMTP(rawURL, from string) (*SMTP, error) {
-	u, err := url.Parse(rawURL)
+// NewSMTP returns a sender. It connects when it sends.
+func NewSMTP(c SMTPConfig) (*SMTP, error) {
+	u, err := url.Parse(c.URL)
 	if err != nil || u.Hostname() == "" || strings.Trim(u.Path, "/") != "" {
 		// The parser's error repeats the URL, and the URL has a password.
 		return nil, errors.New("mail: an SMTP URL looks like smtp://user:password@host:587")
 	}
-	address, err := netmail.ParseAddress(from)
+	from, err := parseFrom(c.From)
 	if err != nil {
-		return nil, fmt.Errorf("mail: From %q is no address: %w", from, err)
+		return nil, err
 	}
-	_, domain, _ := strings.Cut(address.Address, "@")
-	s := &SMTP{from: address, domain: domain, host: u.Hostname(), opts: []gomail.Option{gomail.WithTimeout(sendTimeout)}}
+	_, domain, _ := strings.Cut(from.Address, "@")
+	s := &SMTP{from: from, domain: domain, host: u.Hostname()}
+	// A server on this machine may go without TLS, unless somebody says which
+	// certificate it has.
+	plain := loopback(u.Hostname()) && c.Roots == nil
 
 	port := 587
 	switch u.Scheme {
 	case "smtp":
 		policy := gomail.TLSMandatory
-		if loopback(u.Hostname()) {
+		if plain {
 			policy = gomail.TLSOpportunistic
 		}
 		s.opts = append(s.opts, gomail.WithTLSPolicy(policy))
@@ -65,6 +71,9 @@ func NewSMTP(rawURL, from string) (*SMTP, error) {
 	default:
 		return nil, fmt.Errorf("mail: an SMTP URL begins with smtp:// or smtps://, not %q", u.Scheme)
 	}
+	s.opts = append(s.opts, gomail.WithTLSConfig(&tls.Config{
+		ServerName: s.host, RootCAs: c.Roots, MinVersion: tls.VersionTLS12,
+	}))
 	if p := u.Port(); p != "" {
 		if port, err = strconv.Atoi(p); err != nil {
 			return nil, fmt.Errorf("mail: port %q of the SMTP URL is no number", p)
@@ -74,7 +83,7 @@ func NewSMTP(rawURL, from string) (*SMTP, error) {
 	if u.User != nil {
 		password, _ := u.User.Password()
 		auth := gomail.SMTPAuthAutoDiscover
-		if loopback(u.Hostname()) {
+		if plain {
 			auth = gomail.SMTPAuthPlainNoEnc
 		}
 		s.opts = append(s.opts, gomail.WithSMTPAuth(auth), gomail.WithUsername(u.User.Username()), gomail.WithPassword(password))
@@ -105,9 +114,18 @@ func (s *SMTP) Send(ctx context.Context, m Message) error {
 	msg.SetBodyString(gomail.TypeTextPlain, m.Text)
 	msg.AddAlternativeString(gomail.TypeTextHTML, m.HTML)
 
-	client, err := gomail.NewClient(s.host, s.opts...)
+	// The client reads the context while it connects and not again, but keeps
+	// to a timeout.
+	timeout := sendTimeout
+	if deadline, ok := ctx.Deadline(); ok {
+		timeout = min(timeout, time.Until(deadline))
+	}
+	if timeout <= 0 {
+		return context.DeadlineExceeded
+	}
+	client, err := gomail.NewClient(s.host, append(slices.Clip(s.opts), gomail.WithTimeout(timeout))...)
 	if err != nil {
-		return fmt.Errorf("mail: SMTP client: %w", err)
+		return fmt.Errorf("SMTP: %w", err)
 	}
 	err = client.DialAndSendWithContext(ctx, msg)
 	if err == nil || msg.IsDelivered() {
@@ -120,9 +138,13 @@ func (s *SMTP) Send(ctx context.Context, m Message) error {
 func refusal(err error) error {
 	refused, ok := errors.AsType[*gomail.SendError](err)
 	if !ok {
-		return fmt.Errorf("mail: SMTP: %w", err) // not yet about a letter: connection, TLS, sign-in
+		// Not yet about a letter: connection, TLS, sign-in.
+		if said, ok := errors.AsType[*textproto.Error](err); ok {
+			return fmt.Errorf("SMTP: before the letter: code %d", said.Code)
+		}
+		return fmt.Errorf("SMTP: %w", err)
 	}
-	reason := fmt.Errorf("mail: SMTP: %s: code %d", refused.Reason, refused.ErrorCode())
+	reason := fmt.Errorf("SMTP: %s: code %d", refused.Reason, refused.ErrorCode())
 	// A code above 500 is for good (RFC 5321 section 4.2.1) when it is about
 	// the recipient or the text. About the sender it is our configuration,
 	// which somebody can mend.

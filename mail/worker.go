@@ -11,18 +11,6 @@ import (
 	"github.com/hibiken/asynq"
 )
 
-// ErrRefused says that a mail server will never take this message. Any other
-// error of a [Sender] may pass.
-var ErrRefused = errors.New("mail: refused for good")
-
-// A Sender gives messages to the world. Its errors name no address: they are
-// logged, and kept in the queue.
-type Sender interface {
-	// Send sends m, or returns an error that wraps ErrRefused when it is of no
-	// use to try again.
-	Send(ctx context.Context, m Message) error
-}
-
 // WorkerConfig is what a Worker is made of.
 type WorkerConfig struct {
 	// ValkeyURL is where the queue is: valkey:// or valkeys://.
@@ -45,6 +33,10 @@ type Worker struct {
 	sender Sender
 	writer *writer
 	now    func() time.Time
+	log    *slog.Logger
+	// firstRetry is how long to wait after the first failure; twice as long
+	// after each one more.
+	firstRetry time.Duration
 }
 
 // NewWorker returns a Worker. It connects when it runs.
@@ -65,24 +57,23 @@ func NewWorker(c WorkerConfig) (*Worker, error) {
 	if c.Log == nil {
 		c.Log = slog.Default()
 	}
-	return &Worker{
-		sealer: c.Sealer, sender: c.Sender, writer: newWriter(c.Brand), now: c.Now,
-		server: asynq.NewServer(conn, asynq.Config{
-			Queues:                   map[string]int{queue: 1},
-			Concurrency:              8,
-			TaskCheckInterval:        100 * time.Millisecond, // asynq polls; somebody waits for the code
-			DelayedTaskCheckInterval: time.Second,
-			RetryDelayFunc:           retryDelay,
-			ShutdownTimeout:          sendTimeout,
-			Logger:                   queueLog{c.Log},
-			LogLevel:                 asynq.WarnLevel,
-			ErrorHandler: asynq.ErrorHandlerFunc(func(ctx context.Context, t *asynq.Task, err error) {
-				id, _ := asynq.GetTaskID(ctx)
-				c.Log.WarnContext(ctx, "mail: letter not sent", "letter", id,
-					"kind", strings.TrimPrefix(t.Type(), taskPrefix), "err", err)
-			}),
+	w := &Worker{sealer: c.Sealer, sender: c.Sender, writer: newWriter(c.Brand), now: c.Now, log: c.Log, firstRetry: firstRetry}
+	w.server = asynq.NewServer(conn, asynq.Config{
+		Queues:                   map[string]int{queue: 1},
+		Concurrency:              8,
+		TaskCheckInterval:        100 * time.Millisecond, // asynq polls; somebody waits for the code
+		DelayedTaskCheckInterval: time.Second,
+		RetryDelayFunc:           w.retryDelay,
+		ShutdownTimeout:          sendTimeout,
+		Logger:                   queueLog{c.Log},
+		LogLevel:                 asynq.WarnLevel,
+		ErrorHandler: asynq.ErrorHandlerFunc(func(ctx context.Context, t *asynq.Task, err error) {
+			id, _ := asynq.GetTaskID(ctx)
+			c.Log.WarnContext(ctx, "mail: letter not sent", "letter", id,
+				"kind", strings.TrimPrefix(t.Type(), taskPrefix), "err", err)
 		}),
-	}, nil
+	})
+	return w, nil
 }
 
 // Run sends letters until ctx ends; those being sent are finished first. It
@@ -109,18 +100,42 @@ func (w *Worker) handle(ctx context.Context, t *asynq.Task) error {
 	}
 	now := w.now()
 	if !l.ExpiresAt.IsZero() && !now.Before(l.ExpiresAt) {
-		return fmt.Errorf("mail: deadline passed: %w", asynq.SkipRetry)
+		// Done, and not given up: an operator can mend nothing about it.
+		w.log.WarnContext(ctx, "mail: letter skipped: its deadline has passed", "letter", id, "kind", l.Kind)
+		return nil
 	}
 	m, err := w.writer.write(id, l, now)
 	if err != nil {
 		// Not SkipRetry: a newer worker may know the kind.
-		return err
+		return dueError{err, l.ExpiresAt}
 	}
 	ctx, cancel := context.WithTimeout(ctx, sendTimeout)
 	defer cancel()
-	err = w.sender.Send(ctx, m)
-	if errors.Is(err, ErrRefused) {
+	switch err = w.sender.Send(ctx, m); {
+	case err == nil:
+		return nil
+	case errors.Is(err, ErrRefused):
 		return fmt.Errorf("%w: %w", err, asynq.SkipRetry)
 	}
-	return err
+	return dueError{err, l.ExpiresAt}
+}
+
+// A dueError is a failure that may pass, of a letter that has to be sent by
+// then; zero is never.
+type dueError struct {
+	error
+	by time.Time
+}
+
+func (e dueError) Unwrap() error { return e.error }
+
+// retryDelay is how long to wait after the nth failure, counted from zero. The
+// first tries come soon, because a code lives five minutes, and none comes
+// after the deadline: it waits for half of what is left at most.
+func (w *Worker) retryDelay(n int, err error, _ *asynq.Task) time.Duration {
+	d := min(w.firstRetry<<min(n, 8), maxDelay)
+	if due, ok := errors.AsType[dueError](err); ok && !due.by.IsZero() {
+		d = min(d, due.by.Sub(w.now())/2)
+	}
+	return d
 }

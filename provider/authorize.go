@@ -137,6 +137,11 @@ func (p *Provider) dispatch(w http.ResponseWriter, r *http.Request, i storage.In
 	case issue:
 		p.issue(w, r, i, q, *session, decision.Scopes)
 	case denied:
+		e := storage.Event{Kind: "consent.denied", ClientID: q.client.ID, Outcome: errAccessDenied}
+		if session != nil {
+			e.UserID = session.UserID
+		}
+		p.audit(r, e)
 		tell(refuse(errAccessDenied, descriptions[errAccessDenied]))
 	case loginRequired:
 		tell(refuse(errLoginRequired, "The person must sign in, and prompt=none forbids showing a page."))
@@ -224,6 +229,9 @@ func (p *Provider) issue(w http.ResponseWriter, r *http.Request, i storage.Inter
 	if err != nil {
 		p.redirectError(w, r, q.redirectURI, q.state, fromFosite(err, work))
 		return
+	}
+	if i.Consented != nil {
+		p.audit(r, storage.Event{Kind: "consent.granted", UserID: s.UserID, ClientID: q.client.ID, Outcome: "ok", Detail: joinScopes(scopes)})
 	}
 	p.finish(r.Context(), i)
 	p.redirect(w, q.redirectURI, q.state, url.Values{"code": {code}})

@@ -1,6 +1,7 @@
 package provider_test
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/json"
 	"io"
@@ -39,9 +40,30 @@ func TestAuthorize(t *testing.T) {
 		t.Errorf("%d sign-ins and %d questions", o.logins.Load(), o.consents.Load())
 	}
 
+	t.Run("sec-O2 events say who agreed, to what and from where", func(t *testing.T) {
+		events := func() []storage.Event {
+			t.Helper()
+			events, err := o.db.ListEvents(context.Background(), "", 10)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return events
+		}
+		before := events()
+		if len(before) != 1 || before[0].Kind != "consent.granted" || before[0].UserID != o.user.ID || before[0].ClientID != c.ID ||
+			before[0].Detail != "openid profile email offline_access" || before[0].Address != "192.0.2.7" || before[0].UserAgent != "Firefox" {
+			t.Errorf("events %+v", before)
+		}
+		o.deny.Store(true)
+		defer o.deny.Store(false)
+		b.authorize(o.request(c, "prompt", "consent"))
+		if after := events(); len(after) != 2 || after[0].Kind != "consent.denied" || after[0].UserID != o.user.ID {
+			t.Errorf("events %+v", after)
+		}
+	})
 	t.Run("the second time nothing is asked", func(t *testing.T) {
 		a := b.authorize(o.request(c, "prompt", "none"))
-		if a.params.Get("code") == "" || o.logins.Load() != 1 || o.consents.Load() != 1 {
+		if a.params.Get("code") == "" || o.logins.Load() != 1 || o.consents.Load() != 2 {
 			t.Errorf("answered %v after %d sign-ins and %d questions", a.params, o.logins.Load(), o.consents.Load())
 		}
 	})

@@ -9,7 +9,9 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/ory/fosite"
 )
@@ -29,6 +31,9 @@ type Error struct {
 	// ClientID is the client_id as it was sent, for the error page; it may be
 	// of nobody.
 	ClientID string
+	// RetryAfter is how long to wait before the same may succeed, zero when that
+	// is not known.
+	RetryAfter time.Duration
 	// Reference is in the log line of the same error, for faults and pages.
 	Reference string
 	// cause is the fault behind it; nil for a refusal.
@@ -64,9 +69,15 @@ const (
 	errUnavailable         = "temporarily_unavailable"
 )
 
-// retryAfter is what a client is told to wait when a dependency is down, in
-// seconds.
-const retryAfter = "5"
+// outage is what a client is told to wait when a dependency is down.
+const outage = 5 * time.Second
+
+// retryAfter tells how long to wait, in whole seconds (RFC 9110 section 10.2.3).
+func (e *Error) retryAfter(h http.Header) {
+	if e.RetryAfter > 0 {
+		h.Set("Retry-After", strconv.Itoa(int((e.RetryAfter+time.Second-1)/time.Second)))
+	}
+}
 
 func refuse(code, description string) *Error {
 	status := http.StatusBadRequest
@@ -84,6 +95,7 @@ func unavailable(cause error) *Error {
 	return &Error{
 		Status: http.StatusServiceUnavailable, Code: errUnavailable,
 		Description: "The server cannot answer now. Try again in a moment.",
+		RetryAfter:  outage,
 		cause:       cause,
 	}
 }
@@ -165,9 +177,7 @@ func writeJSON(w http.ResponseWriter, status int, body any) {
 // writeError tells an error of a JSON endpoint (RFC 6749 section 5.2).
 func (p *Provider) writeError(w http.ResponseWriter, r *http.Request, endpoint string, e *Error) {
 	e = p.report(r.Context(), endpoint, e)
-	if e.Status == http.StatusServiceUnavailable {
-		w.Header().Set("Retry-After", retryAfter)
-	}
+	e.retryAfter(w.Header())
 	if e.Status == http.StatusUnauthorized && e.Code == errInvalidClient {
 		w.Header().Set("WWW-Authenticate", `Basic realm="`+p.issuer+`", charset="UTF-8"`)
 	}
@@ -177,9 +187,7 @@ func (p *Provider) writeError(w http.ResponseWriter, r *http.Request, endpoint s
 // page shows an error where redirecting would be unsafe.
 func (p *Provider) page(w http.ResponseWriter, r *http.Request, e *Error) {
 	e = p.report(r.Context(), "authorize", e)
-	if e.Status == http.StatusServiceUnavailable {
-		w.Header().Set("Retry-After", retryAfter)
-	}
+	e.retryAfter(w.Header())
 	p.errorPage(w, r, e)
 }
 

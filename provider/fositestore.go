@@ -6,13 +6,10 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/ory/fosite"
 	"github.com/ory/fosite/handler/oauth2"
 	"github.com/ory/fosite/handler/openid"
 	"github.com/ory/fosite/handler/pkce"
-
-	"github.com/gatehouse-id/gatehouse/storage"
 )
 
 // engineStore is fosite's storage over ours. One authorize request writes one
@@ -146,17 +143,4 @@ func (*engineStore) RevokeAccessToken(context.Context, string) error         { r
 func (*engineStore) ClientAssertionJWTValid(context.Context, string) error   { return errNotUsed }
 func (*engineStore) SetClientAssertionJWT(context.Context, string, time.Time) error {
 	return errNotUsed
-}
-
-// audit keeps an event. The request it belongs to has been refused already, so
-// a failure here is logged and changes nothing.
-func (p *Provider) audit(ctx context.Context, e storage.Event) {
-	id, err := uuid.NewV7()
-	if err == nil {
-		e.ID, e.At = id.String(), p.now()
-		err = p.store.AddEvent(ctx, e)
-	}
-	if err != nil {
-		p.log.ErrorContext(ctx, "an audit event was not kept", "kind", e.Kind, "err", err)
-	}
 }

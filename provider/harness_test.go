@@ -103,6 +103,7 @@ func newOP(t *testing.T) *op {
 	o.issuer = "http://" + srv.Listener.Addr().String()
 	o.Provider, err = provider.New(provider.Config{
 		Issuer: o.issuer, Store: o.db, Codes: o.mem, Interactions: o.mem, Keys: o.keys, Now: o.now,
+		From: func(*http.Request) (string, string) { return "192.0.2.7", "Firefox" },
 		ErrorPage: func(w http.ResponseWriter, _ *http.Request, e *provider.Error) {
 			o.shown.Store(e)
 			w.WriteHeader(e.Status)

@@ -42,6 +42,10 @@ type Config struct {
 	// and /consent by default.
 	LoginPath, RegisterPath, ConsentPath string
 
+	// From says where a request came from, for audit events: the person's address
+	// and user agent. Nil says nothing.
+	From func(*http.Request) (address, userAgent string)
+
 	// Now is the database's time. Nil is time.Now.
 	Now func() time.Time
 	// Log is nil for slog.Default.
@@ -56,6 +60,9 @@ type Config struct {
 	// RefreshGrace is how long the refresh token before the current one is still
 	// answered with the same successor: 10 seconds. A client may have its own.
 	RefreshGrace time.Duration
+	// RefreshLimit is how often a grant may be refreshed in five minutes: 30. A
+	// negative one is no limit.
+	RefreshLimit int
 	// CodeLife is how long an authorization code lives: 60 seconds.
 	CodeLife time.Duration
 	// InteractionLife is how long an authorize request waits behind pages: 30
@@ -76,11 +83,13 @@ type Provider struct {
 	interactions storage.Interactions
 	keys         *keys.Keeper
 	errorPage    func(http.ResponseWriter, *http.Request, *Error)
+	from         func(*http.Request) (address, userAgent string)
 	pages        map[step]string
 	now          func() time.Time
 	log          *slog.Logger
 	life         lifetimes
 	clients      *clientCache
+	refreshes    *refreshLimit
 	engine       *fosite.Fosite
 	metadata     document
 }
@@ -108,6 +117,7 @@ func New(c Config) (*Provider, error) {
 		interactions: c.Interactions,
 		keys:         c.Keys,
 		errorPage:    c.ErrorPage,
+		from:         c.From,
 		now:          c.Now,
 		log:          c.Log,
 		pages: map[step]string{
@@ -137,6 +147,7 @@ func New(c Config) (*Provider, error) {
 		return nil, fmt.Errorf("provider: the refresh key's id has %d characters, not %d", len(id), keyIDSize)
 	}
 	p.clients = newClientCache(c.Store)
+	p.refreshes = newRefreshLimit(orDefault(c.RefreshLimit, 30))
 	p.engine = compose(p)
 	p.metadata = newDocument(p.discovery())
 	return p, nil

@@ -159,6 +159,7 @@ func (p *Provider) EndSession(w http.ResponseWriter, r *http.Request) error {
 		if err := p.store.EndSession(r.Context(), s.ID, p.now()); err != nil {
 			return fmt.Errorf("provider: end the session: %w", err)
 		}
+		p.audit(r, storage.Event{Kind: "session.ended", UserID: s.UserID, Outcome: "ok", Detail: s.ID})
 	case !errors.Is(err, storage.ErrNotFound):
 		return err
 	}

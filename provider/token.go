@@ -36,6 +36,9 @@ func (p *Provider) Token(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	work := &work{now: p.now(), client: client, form: form}
+	if p.from != nil {
+		work.address, work.userAgent = p.from(r)
+	}
 	answer, e := p.grant(r, work)
 	if e != nil {
 		p.writeError(w, r, "token", e)
@@ -105,6 +108,11 @@ func (p *Provider) checkRefresh(r *http.Request, w *work, scopes []string) *Erro
 		return unavailable(err)
 	case !ours:
 		return invalid
+	}
+	if wait := p.refreshes.take(t, w.now); wait > 0 {
+		e := refuse(errUnavailable, "This grant is refreshed too often. Keep the access token until it expires.")
+		e.Status, e.RetryAfter = http.StatusTooManyRequests, wait
+		return e
 	}
 	w.presented = t
 	if len(scopes) == 0 && !w.form.Has("resource") {
@@ -216,7 +224,7 @@ func (p *Provider) redeem(ctx context.Context, w *work) error {
 		if err := p.store.ReplayGrant(ctx, g, w.now); err != nil {
 			return w.failed(fmt.Errorf("provider: replay grant: %w", err))
 		}
-		p.audit(ctx, storage.Event{Kind: "code.replay", UserID: g.UserID, ClientID: g.ClientID, Detail: g.ID})
+		p.keepEvent(ctx, w.event(storage.Event{Kind: "code.replay", UserID: g.UserID, ClientID: g.ClientID, Outcome: errInvalidGrant, Detail: g.ID}))
 		return invalid
 	}
 	resources := g.Resources
@@ -264,7 +272,7 @@ func (p *Provider) rotate(ctx context.Context, w *work) error {
 	switch verdict {
 	case storage.Rotated, storage.Repeated:
 	default: // storage.Reused: the grant is revoked by the same statement
-		p.audit(ctx, storage.Event{Kind: "token.reuse", UserID: g.UserID, ClientID: g.ClientID, Detail: g.ID})
+		p.keepEvent(ctx, w.event(storage.Event{Kind: "token.reuse", UserID: g.UserID, ClientID: g.ClientID, Outcome: errInvalidGrant, Detail: g.ID}))
 		return invalid
 	}
 	w.grant = &g

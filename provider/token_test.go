@@ -369,6 +369,31 @@ func TestRefresh(t *testing.T) {
 			t.Errorf("the good one died: %v", r.body)
 		}
 	})
+	t.Run("seed-D6 a loop is stopped, three devices are not, and repeats do not count", func(t *testing.T) {
+		a, b := o.tokens(c, ""), o.tokens(c, "")
+		token := a.text("refresh_token")
+		for n := range 30 {
+			for range 2 {
+				r := o.post(c, "", refresh(token))
+				if r.status != 200 {
+					t.Fatalf("refresh %d: answered %d %v", n+1, r.status, r.body)
+				}
+				a = r
+			}
+			token = a.text("refresh_token")
+		}
+		r := o.post(c, "", refresh(token))
+		if r.status != 429 || r.header.Get("Retry-After") == "" {
+			t.Errorf("refresh 31: answered %d %v %q", r.status, r.body, r.header.Get("Retry-After"))
+		}
+		if r := o.post(c, "", refresh(b.text("refresh_token"))); r.status != 200 {
+			t.Errorf("another device of the same person: %d %v", r.status, r.body)
+		}
+		o.pass(5 * time.Minute)
+		if r := o.post(c, "", refresh(token)); r.status != 200 {
+			t.Errorf("after the wait: %d %v", r.status, r.body)
+		}
+	})
 	t.Run("a password change ends it, and a suspension", func(t *testing.T) {
 		a := o.tokens(c, "")
 		if _, err := o.db.SetPassword(context.Background(), storage.PasswordChange{UserID: o.user.ID, PasswordHash: "new", Now: o.now()}); err != nil {

@@ -16,6 +16,8 @@ type work struct {
 	now    time.Time
 	client storage.Client
 	form   url.Values
+	// address and userAgent are where a token request came from.
+	address, userAgent string
 
 	// redirectURI is the one fosite may know of at the authorization endpoint.
 	redirectURI string
@@ -55,4 +57,10 @@ func (w *work) failed(err error) error {
 		w.fault = err
 	}
 	return err
+}
+
+// event adds to e where the request came from.
+func (w *work) event(e storage.Event) storage.Event {
+	e.Address, e.UserAgent = w.address, w.userAgent
+	return e
 }

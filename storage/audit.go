@@ -16,7 +16,12 @@ type Event struct {
 	// UserID and ClientID are whom it concerns, or empty.
 	UserID   string
 	ClientID string
-	// Detail is more, as text: the grant, the reason. Never a secret.
+	// Outcome is "ok", or the reason of a refusal.
+	Outcome string
+	// Address and UserAgent are where it came from, or empty.
+	Address   string
+	UserAgent string
+	// Detail is more, as text: the grant, the session. Never a secret.
 	Detail string
 }
 
@@ -27,4 +32,9 @@ type Audit interface {
 	// ListEvents returns up to limit events before the id given (empty: the
 	// newest), newest first.
 	ListEvents(ctx context.Context, before string, limit int) ([]Event, error)
+	// ListEventsOf is ListEvents for one user.
+	ListEventsOf(ctx context.Context, userID, before string, limit int) ([]Event, error)
+	// DeleteEvents removes up to limit events before that time and returns how
+	// many.
+	DeleteEvents(ctx context.Context, before time.Time, limit int) (int, error)
 }

@@ -20,6 +20,11 @@ type Consents interface {
 	// PutConsent replaces what the person allows the client. It returns
 	// ErrNotFound when there is no such user or client.
 	PutConsent(ctx context.Context, c Consent) error
+	// ListConsents returns all that the person allows, by client id.
+	ListConsents(ctx context.Context, userID string) ([]Consent, error)
+	// WithdrawConsent forgets what the person allows the client and revokes
+	// their grants to it, in one transaction. It is no error when there is none.
+	WithdrawConsent(ctx context.Context, userID, clientID string, now time.Time) error
 	// DeleteConsent forgets it; it is no error when there is none.
 	DeleteConsent(ctx context.Context, userID, clientID string) error
 }

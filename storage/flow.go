@@ -26,6 +26,11 @@ type Flow struct {
 	CodeMAC []byte
 	// Registration is what is taken over when the mailbox is proved, or nil.
 	Registration *Registration
+	// Sealed is a secret that waits for confirmation (an authenticator app's),
+	// encrypted.
+	Sealed []byte
+	// NewEmail is the address that a change of address proves.
+	NewEmail string
 	// Decoy flows behave like others and lead nowhere.
 	Decoy     bool
 	CreatedAt time.Time

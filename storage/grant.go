@@ -99,6 +99,10 @@ type Grants interface {
 	// GrantByHandle returns the grant, alive or not, or ErrNotFound.
 	GrantByHandle(ctx context.Context, handleHash []byte) (Grant, error)
 
+	// ListGrants returns the user's grants that are alive at now, the newest
+	// first.
+	ListGrants(ctx context.Context, userID string, now time.Time) ([]Grant, error)
+
 	// RevokeGrant revokes the grant; it is no error when it is revoked already
 	// or there is none.
 	RevokeGrant(ctx context.Context, id string, now time.Time) error

@@ -36,7 +36,10 @@ type Interaction struct {
 	// Problems are what was wrong with them, by field, in order.
 	Problems []Problem
 	// Notice is a message for the next page: "resent", "verified".
-	Notice    string
+	Notice string
+	// Until is the end of a wait that Page or Problems tell of, zero when there
+	// is none.
+	Until     time.Time
 	ExpiresAt time.Time
 }
 

@@ -25,6 +25,9 @@ type Session struct {
 	// ExpiresAt is the end when nothing happens, EndsAt the end in any case.
 	ExpiresAt time.Time
 	EndsAt    time.Time
+	// UserAgent and Address are the browser's, for the person to recognise it.
+	UserAgent string
+	Address   string
 }
 
 // Sessions keeps browser sessions.
@@ -44,6 +47,12 @@ type Sessions interface {
 	// scope offline_access, in one transaction. It is no error when there is
 	// none.
 	EndSession(ctx context.Context, id string, now time.Time) error
+	// ListSessions returns the user's sessions that are alive at now, the newest
+	// first.
+	ListSessions(ctx context.Context, userID string, now time.Time) ([]Session, error)
+	// EndSessionOf is EndSession for a session of that user; ErrNotFound when
+	// the user has no such session.
+	EndSessionOf(ctx context.Context, userID, id string, now time.Time) error
 	// DeleteExpiredSessions removes up to limit sessions that ended before now
 	// and returns how many.
 	DeleteExpiredSessions(ctx context.Context, now time.Time, limit int) (int, error)

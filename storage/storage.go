@@ -41,6 +41,7 @@ var (
 // SQL is the memory that a restart must not lose.
 type SQL interface {
 	Users
+	Factors
 	Clients
 	Consents
 	Sessions
@@ -61,6 +62,7 @@ type Volatile interface {
 	Flows
 	Interactions
 	Codes
+	Buckets
 	TimeSource
 
 	// Ping reports whether the server answers.

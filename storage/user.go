@@ -34,6 +34,9 @@ type User struct {
 	// EmailVerifiedAt is zero until the mailbox has been proved.
 	EmailVerifiedAt time.Time
 	Status          UserStatus
+	// SecondFactor says that two-step sign-in is on. It is changed by
+	// [Factors] alone.
+	SecondFactor bool
 	// Epoch grows with every change that ends what was issued before it: a new
 	// password, a suspension. Flows, codes, sessions and grants carry a copy,
 	// and are dead when theirs is older.
@@ -55,11 +58,19 @@ type Registration struct {
 type PasswordChange struct {
 	UserID       string
 	PasswordHash string
-	// KeepSession and KeepGrant are the ids of the session and the grant that
-	// made the change, carried over to the new epoch. Empty keeps none.
-	KeepSession string
-	KeepGrant   string
-	Now         time.Time
+	// Replaces is the current hash, against which the change was proved; empty
+	// replaces any.
+	Replaces string
+	Keep     Kept
+	Now      time.Time
+}
+
+// Kept names the browser session and the grant that made a change. They are
+// carried over to the user's new epoch; every other session and grant ends.
+// The zero value keeps none.
+type Kept struct {
+	Session string
+	Grant   string
 }
 
 // Users keeps accounts and their passwords. A password hash is text in a
@@ -92,14 +103,42 @@ type Users interface {
 	PasswordHashes(ctx context.Context, userID string) ([]string, error)
 
 	// SetPassword makes the hash the current one, trims the history, raises the
-	// user's epoch and so ends every session and grant but those kept, all in
-	// one transaction that updates the user first. It returns the new epoch,
-	// or ErrNotFound.
-	SetPassword(ctx context.Context, c PasswordChange) (int64, error)
+	// user's epoch and so ends every session and grant but those kept, and adds
+	// the letters, all in one transaction that updates the user first. It
+	// returns the new epoch, ErrConflict when c.Replaces is no longer the current
+	// hash, or ErrNotFound.
+	SetPassword(ctx context.Context, c PasswordChange, letters ...Letter) (int64, error)
 
-	// SetStatus changes the status and raises the epoch, which ends every
-	// session and grant. It returns ErrNotFound when there is no such user.
-	SetStatus(ctx context.Context, userID string, s UserStatus, now time.Time) error
+	// UpgradePassword replaces the current hash by another of the same password.
+	// Nothing ends and the history does not grow. It returns ErrConflict when
+	// old is no longer the current hash.
+	UpgradePassword(ctx context.Context, userID, old, hash string) error
+
+	// ChangeEmail gives the user an address that has just been proved, and adds
+	// the letters, in one transaction. It returns ErrConflict when the address
+	// is taken, and ErrNotFound unless the user is active.
+	ChangeEmail(ctx context.Context, userID, email string, now time.Time, letters ...Letter) error
+
+	// SetStatus changes the status, raises the epoch, which ends every session
+	// and grant, and adds the letters. A user who never proved the mailbox
+	// becomes pending instead of active. It returns ErrNotFound when there is no
+	// such user.
+	SetStatus(ctx context.Context, userID string, s UserStatus, now time.Time, letters ...Letter) error
+
+	// EndEverything raises the epoch and so ends every session and grant of the
+	// user but those kept, in one transaction. It returns the new epoch, or
+	// ErrNotFound.
+	EndEverything(ctx context.Context, userID string, keep Kept, now time.Time) (int64, error)
+
+	// DeleteUser removes the user with everything that is theirs, and adds the
+	// letters, in one transaction: passwords, factors, sessions, consents;
+	// grants are revoked, not removed, so that their tokens stay dead. It
+	// returns ErrNotFound when there is no such user.
+	DeleteUser(ctx context.Context, userID string, now time.Time, letters ...Letter) error
+
+	// DeletePendingUsers removes up to limit pending users who last registered
+	// before that time and never proved the mailbox, and returns how many.
+	DeletePendingUsers(ctx context.Context, before time.Time, limit int) (int, error)
 
 	// ListUsers returns up to limit users whose id sorts after the one given,
 	// by id; ids are in order of creation.

@@ -5,8 +5,11 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"html/template"
 	"net/http"
 	"runtime/debug"
+	"strconv"
+	"time"
 
 	"github.com/gin-gonic/gin"
 
@@ -30,27 +33,51 @@ type refusal struct {
 
 // refusals has every reason of the login engine.
 var refusals = map[login.Reason]refusal{
-	login.BadCredentials:     {http.StatusOK, "email", "credentials"},
-	login.AccountRestricted:  {http.StatusForbidden, "", "paused"},
-	login.AlreadyVerified:    {http.StatusSeeOther, "", "verified"},
-	login.CodeMissing:        {http.StatusOK, "code", "code_missing"},
-	login.BadCode:            {http.StatusOK, "code", "bad_code"},
-	login.CodeDead:           {http.StatusOK, "code", "code_dead"},
-	login.Expired:            {http.StatusSeeOther, "", "code_expired"},
-	login.TooSoon:            {http.StatusOK, "", "too_soon"},
-	login.Busy:               {http.StatusOK, "", "busy"},
-	login.RegistrationClosed: {http.StatusOK, "", "registration_closed"},
-	login.DomainNotAllowed:   {http.StatusOK, "email", "email_domain"},
-	login.NameMissing:        {http.StatusOK, "name", "name_missing"},
-	login.NameTooLong:        {http.StatusOK, "name", "name_too_long"},
-	login.NameMalformed:      {http.StatusOK, "name", "name_malformed"},
-	login.EmailMissing:       {http.StatusOK, "email", "email_missing"},
-	login.EmailMalformed:     {http.StatusOK, "email", "email_malformed"},
-	login.PasswordMissing:    {http.StatusOK, "password", "password_missing"},
-	login.PasswordTooShort:   {http.StatusOK, "password", "password_too_short"},
-	login.PasswordTooLong:    {http.StatusOK, "password", "password_too_long"},
-	login.PasswordCommon:     {http.StatusOK, "password", "password_common"},
-	login.PasswordPersonal:   {http.StatusOK, "password", "password_personal"},
+	login.BadCredentials:       {http.StatusOK, "email", "credentials"},
+	login.AccountRestricted:    {http.StatusForbidden, "", "paused"},
+	login.AlreadyVerified:      {http.StatusSeeOther, "", "verified"},
+	login.CodeMissing:          {http.StatusOK, "code", "code_missing"},
+	login.BadCode:              {http.StatusOK, "code", "bad_code"},
+	login.CodeDead:             {http.StatusOK, "code", "code_dead"},
+	login.CodeUsed:             {http.StatusOK, "code", "code_used"},
+	login.Expired:              {http.StatusSeeOther, "", "code_expired"},
+	login.TooSoon:              {http.StatusOK, "", "too_soon"},
+	login.Busy:                 {http.StatusOK, "", "busy"},
+	login.RateLimited:          {http.StatusTooManyRequests, "", "limited"},
+	login.SecondFactorLocked:   {http.StatusTooManyRequests, "", "limited"},
+	login.Reauthenticate:       {http.StatusSeeOther, "", "reauthenticate"},
+	login.RegistrationClosed:   {http.StatusOK, "", "registration_closed"},
+	login.DomainNotAllowed:     {http.StatusOK, "email", "email_domain"},
+	login.NameMissing:          {http.StatusOK, "name", "name_missing"},
+	login.NameTooLong:          {http.StatusOK, "name", "name_too_long"},
+	login.NameMalformed:        {http.StatusOK, "name", "name_malformed"},
+	login.EmailMissing:         {http.StatusOK, "email", "email_missing"},
+	login.EmailMalformed:       {http.StatusOK, "email", "email_malformed"},
+	login.PasswordMissing:      {http.StatusOK, "password", "password_missing"},
+	login.PasswordTooShort:     {http.StatusOK, "password", "password_too_short"},
+	login.PasswordTooLong:      {http.StatusOK, "password", "password_too_long"},
+	login.PasswordCommon:       {http.StatusOK, "password", "password_common"},
+	login.PasswordPersonal:     {http.StatusOK, "password", "password_personal"},
+	login.PasswordTooManyBytes: {http.StatusOK, "password", "password_too_many_bytes"},
+	login.PasswordReused:       {http.StatusOK, "password", "password_reused"},
+	login.WrongPassword:        {http.StatusOK, "password", "password_wrong"},
+	login.AlreadyOn:            {http.StatusOK, "", "two_step_on"},
+	login.NotOn:                {http.StatusOK, "", "two_step_off"},
+	login.NotFound:             {http.StatusNotFound, "", "not_found"},
+}
+
+// wordings is what pages say in their own way: the input that a problem of the
+// table above stands at, and its sentence.
+var wordings = map[string]struct{ field, sentence map[string]string }{
+	"login":          {field: map[string]string{"email": "identifier"}},
+	"reset":          {field: map[string]string{"email": "identifier"}},
+	"register":       {sentence: map[string]string{"password_missing": "new_password_missing"}},
+	"reset-password": {sentence: map[string]string{"password_missing": "new_password_missing"}},
+	"code":           {sentence: map[string]string{"code_missing": "totp_missing", "bad_code": "totp_wrong"}},
+	"recovery": {
+		field:    map[string]string{"code": "recovery_code"},
+		sentence: map[string]string{"code_missing": "recovery_missing", "bad_code": "recovery_wrong"},
+	},
 }
 
 // refused answers what the login engine refused at a page. Anything that is no
@@ -60,7 +87,11 @@ func (s *Web) refused(v *visit, page string, err error) error {
 	if !ok {
 		return err
 	}
-	switch how := refusals[e.Reason]; how.status {
+	how, ok := refusals[e.Reason]
+	if !ok {
+		return fmt.Errorf("web: no page for reason %q", e.Reason)
+	}
+	switch how.status {
 	case http.StatusOK:
 		problems := make([]storage.Problem, len(e.Problems))
 		for i, p := range e.Problems {
@@ -69,37 +100,149 @@ func (s *Web) refused(v *visit, page string, err error) error {
 				return fmt.Errorf("web: no sentence for reason %q", p.Reason)
 			}
 			problems[i] = storage.Problem{Field: how.field, Message: how.sentence}
-			switch {
-			case page == "login" && how.field == "email":
-				problems[i].Field = "identifier"
-			case page == "register" && p.Reason == login.PasswordMissing:
-				problems[i].Message = "new_password_missing"
+			if own, ok := wordings[page].field[how.field]; ok {
+				problems[i].Field = own
+			}
+			if own, ok := wordings[page].sentence[how.sentence]; ok {
+				problems[i].Message = own
 			}
 		}
 		return s.retry(v, page, problems...)
 	case http.StatusSeeOther:
-		s.setStep(v, "")
+		s.endStep(v)
+		if e.Reason == login.Expired {
+			return s.lapsed(v, page)
+		}
 		return s.move(v, "login", how.sentence)
-	case 0:
-		return fmt.Errorf("web: no page for reason %q", e.Reason)
-	default:
-		s.setStep(v, "")
+	case http.StatusForbidden:
+		s.endStep(v)
 		return s.move(v, how.sentence, "")
+	case http.StatusTooManyRequests:
+		return s.limit(v, page, e)
+	default:
+		return &stop{status: how.status, page: how.sentence}
 	}
+}
+
+// lapsed leads on from a step that has ended before it was done: to where the
+// next code is to be had, or to the page itself, which has no step any more and
+// says so.
+func (s *Web) lapsed(v *visit, page string) error {
+	switch page {
+	case "verify":
+		return s.move(v, "login", "code_expired")
+	case "reset-verify":
+		return s.move(v, "reset", "reset_expired")
+	default:
+		return s.move(v, page, "")
+	}
+}
+
+// limit keeps the end of a wait and what it is about, and leads to the page
+// that tells. A second factor that may not be tried is of no use after the wait
+// either: the password comes first again.
+func (s *Web) limit(v *visit, page string, e *login.Error) error {
+	about := "login"
+	switch page {
+	case "register", "reset":
+		return s.enoughMail(v, page, e)
+	case "code", "recovery":
+		about = "codes"
+		s.endStep(v)
+	case "verify", "reset-verify":
+		about = "codes"
+	case "reset-password":
+		about = "requests"
+	}
+	if e.RetryAfter <= 0 {
+		about = "locked"
+	}
+	return s.leave(v, "limited", about, s.until(e))
+}
+
+// enoughMail keeps somebody at the page who has asked for too many letters: the
+// code they have is still good.
+func (s *Web) enoughMail(v *visit, page string, e *login.Error) error {
+	message := "resend_limit"
+	switch {
+	case e.RetryAfter <= time.Minute:
+		message = "resend_wait"
+	case s.frame.links.Help != "":
+		message = "resend_limit_help"
+	}
+	return s.leave(v, page, "", s.until(e), storage.Problem{Message: message})
+}
+
+// retryAfter says in a header how long a wait is.
+func retryAfter(h http.Header, wait time.Duration) {
+	h.Set("Retry-After", strconv.Itoa(int((wait+time.Second-1)/time.Second)))
+}
+
+// until is when a refusal ends.
+func (s *Web) until(e *login.Error) time.Time { return s.now().UTC().Add(e.RetryAfter) }
+
+// showLimited tells until when somebody has to wait. The time was set when they
+// were refused; looking at the page does not move it.
+func (s *Web) showLimited(v *visit) error {
+	if err := s.resume(v, v.query.Get("flow")); err != nil {
+		return err
+	}
+	wait := v.flow.Until.Sub(s.now())
+	if v.flow.Page != "limited" || wait <= 0 && v.flow.Notice != "locked" {
+		s.redirect(v, at("/login", v.flow.ID))
+		return nil
+	}
+	text, about := s.frame.text, v.flow.Notice
+	data := errorPage{
+		Code: "limited", Reference: reference(), Title: text.plain("error.limited.title", "wait", s.words(wait)),
+		Heading: text.plain("error.limited.heading"), Note: text.plain("error.limited.note"),
+		Lede:   text.html("error.limited."+about, "time", utc(v.flow.Until), "0", clock(v.flow.Until), "wait", s.words(wait)),
+		Action: &action{at("/reset", v.flow.ID), text.plain("error.to_reset")},
+		Also:   &action{at("/login", v.flow.ID), text.plain("error.to_back")},
+	}
+	if about == "locked" {
+		data.Title = data.Heading
+	}
+	if about != "locked" {
+		retryAfter(v.w.Header(), wait)
+	}
+	s.log.InfoContext(v.r.Context(), "too many attempts", "about", about, "reference", data.Reference)
+	s.writeError(v.w, v.r, http.StatusTooManyRequests, "limited", data)
+	return nil
+}
+
+// words is how long a wait is, rounded up.
+func (s *Web) words(wait time.Duration) string {
+	unit, n := "minute", (wait+time.Minute-1)/time.Minute
+	if n > 120 {
+		unit, n = "hour", (wait+time.Hour-1)/time.Hour
+	}
+	if n > 1 {
+		unit += "s"
+	}
+	return s.frame.text.plain("common."+unit, "n", int(n))
 }
 
 // errorPage is the data of the page.
 type errorPage struct {
-	Lede        string
+	// Title, Heading and Lede are by the page's name when they are empty; the
+	// heading is the title.
+	Title   string
+	Heading string
+	Lede    template.HTML
+	// Note is one thing more to know, or empty.
+	Note        string
 	Code        string
 	Description string
 	ClientID    string
 	Reference   string
 	At          string
 	Action      *action
+	// Also is another way on, or nil.
+	Also *action
 }
 
-// An action is the one way on from an error.
+// An action is a way on from an error.
 type action struct{ Href, Label string }
 
 // reference is what a person can quote and we can find in the log.
@@ -124,7 +267,10 @@ func (s *Web) stopped(w http.ResponseWriter, r *http.Request, e *stop) {
 	switch e.page {
 	case "expired":
 		on, label = "/login", "error.to_login"
-		if e.flow.ID != "" {
+		switch {
+		case e.flow.Page == "reset-verify" || e.flow.Page == "reset-password":
+			on, label = at("/reset", e.flow.ID), "error.restart_reset"
+		case e.flow.ID != "":
 			on, label = s.resumeAt(e.flow), "error.continue"
 		}
 	case "paused":
@@ -196,10 +342,18 @@ func (s *Web) ErrorPage(w http.ResponseWriter, r *http.Request, e *provider.Erro
 // writeError needs nothing but what is in memory.
 func (s *Web) writeError(w http.ResponseWriter, r *http.Request, status int, page string, data errorPage) {
 	text := s.frame.text
-	data.Lede = text.plain("error."+page+".lede", "brand", s.frame.brand, "reference", data.Reference)
+	if data.Lede == "" {
+		data.Lede = text.html("error."+page+".lede", "brand", s.frame.brand, "reference", data.Reference)
+	}
+	if data.Title == "" {
+		data.Title = text.plain("error." + page + ".title")
+	}
+	if data.Heading == "" {
+		data.Heading = data.Title
+	}
 	data.At = s.now().UTC().Format("2 Jan 2006 15:04:05 UTC")
 	err := s.frame.Write(w, r, s.pages["error"], Page{
-		Name: "error", BodyID: "error-page", Status: status, Title: text.plain("error." + page + ".title"), Data: data,
+		Name: "error", BodyID: "error-page", Status: status, Title: data.Title, Data: data,
 	})
 	if err != nil {
 		s.log.ErrorContext(r.Context(), "the error page failed", "reference", data.Reference, "err", err)

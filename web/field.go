@@ -22,6 +22,10 @@ type input struct {
 	MaxLen int
 	// Exact switches automatic capitals off.
 	Exact bool
+	// Capitals switches them on.
+	Capitals bool
+	// Below puts the hint below the input.
+	Below bool
 	// Focus is for pages with a single field.
 	Focus bool
 
@@ -56,6 +60,21 @@ var inputs = map[string]input{
 	"code": {
 		ID: "code", Type: "text", Autocomplete: "one-time-code", Inputmode: "numeric", MaxLen: 16, Dir: "ltr",
 		Exact: true, Class: "code code-8", Focus: true,
+	},
+	"totp": {
+		ID: "code", Type: "text", Autocomplete: "one-time-code", Inputmode: "numeric", MaxLen: 12, Dir: "ltr",
+		Exact: true, Class: "code", Focus: true, Below: true,
+	},
+	"recovery_code": {
+		ID: "recovery_code", Type: "text", Autocomplete: "off", Capitals: true, MaxLen: 24, Dir: "ltr",
+		Class: "mono", Focus: true,
+	},
+	"forgotten": {
+		ID: "identifier", Type: "email", Autocomplete: "username", MaxLen: 254, Dir: "ltr", Exact: true, Focus: true,
+	},
+	"reset_password": {
+		ID: "password", Type: "password", Autocomplete: "new-password", MaxLen: 128, Exact: true,
+		Rules: "minlength: 12; maxlength: 128;",
 	},
 }
 

@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"path"
 	"strings"
+	"time"
 	"unicode"
 
 	"github.com/gatehouse-id/gatehouse/storage"
@@ -59,8 +60,11 @@ func NewFrame(brand string, links Links, secure bool) (*Frame, error) {
 		"t":          text.html,
 		"link":       link,
 		"strong":     strong,
+		"nowrap":     nowrap,
 		"ltr":        ltr,
 		"bdi":        bdi,
+		"clock":      clock,
+		"utc":        utc,
 		"at":         at,
 		"initials":   initials,
 		"field":      f.field,
@@ -114,6 +118,8 @@ type Page struct {
 	Values   map[string]string
 	Problems []storage.Problem
 	Notice   string
+	// Until is the end of the wait that Problems tell of, or zero.
+	Until time.Time
 	// Data is the page's own.
 	Data any
 	// Redirect is where a form of the page may end up beyond this server, or

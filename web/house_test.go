@@ -40,12 +40,14 @@ type house struct {
 	*httptest.Server
 	sql      *sqlite.DB
 	volatile *valkey.DB
+	engine   *login.Engine
 	log      *lockedBuffer
 
 	mu      sync.Mutex
 	letters []login.Letter
 	down    error
 	moved   time.Duration
+	windows map[string]time.Duration
 }
 
 // ring makes the keys of all houses, once: an RSA key takes a second.
@@ -86,7 +88,7 @@ type option struct {
 func open(t testing.TB, o option) *house {
 	t.Helper()
 	ctx := t.Context()
-	h := &house{log: &lockedBuffer{}}
+	h := &house{log: &lockedBuffer{}, windows: map[string]time.Duration{}}
 	must := func(err error) {
 		t.Helper()
 		if err != nil {
@@ -111,24 +113,17 @@ func open(t testing.TB, o option) *house {
 		h.Start()
 	}
 	t.Cleanup(h.Close)
-	now := func() time.Time {
-		h.mu.Lock()
-		defer h.mu.Unlock()
-		return time.Now().Add(h.moved).UTC().Truncate(time.Microsecond)
-	}
 	log := slog.New(slog.NewTextHandler(h.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 
 	seal, set := ring()
 	must(h.sql.ReplaceKeys(ctx, 0, set))
-	keeper, err := keys.New(ctx, keys.Config{Store: h.sql, SealKey: seal, Now: now, Log: log})
+	keeper, err := keys.New(ctx, keys.Config{Store: h.sql, SealKey: seal, Now: h.now, Log: log})
 	must(err)
-	secret := func(purpose string) (func() (string, []byte), func(context.Context, string) ([]byte, error)) {
-		return func() (string, []byte) { return keeper.Secret(purpose) },
-			func(ctx context.Context, id string) ([]byte, error) { return keeper.SecretByID(ctx, purpose, id) }
-	}
-	current, byID := secret(keys.PurposeMailCode)
-	engine, err := login.New(login.Config{
-		Store: h.sql, Flows: h.volatile, Secret: current, SecretByID: byID, Now: now, Closed: o.closed,
+	sealer, err := keys.NewSealer(seal)
+	must(err)
+	h.engine, err = login.New(login.Config{
+		Store: h.sql, Flows: h.volatile, Buckets: buckets{h}, Secret: keeper.Secret, SecretByID: keeper.SecretByID,
+		Seal: sealer.Seal, Open: sealer.Open, Now: h.now, Log: log, Closed: o.closed,
 		Letter: func(l login.Letter) (storage.Letter, error) {
 			h.mu.Lock()
 			defer h.mu.Unlock()
@@ -139,7 +134,7 @@ func open(t testing.TB, o option) *house {
 	must(err)
 	var face *web.Web
 	p, err := provider.New(provider.Config{
-		Issuer: h.URL, Store: h.sql, Codes: h.volatile, Interactions: h.volatile, Keys: keeper, Now: now, Log: log,
+		Issuer: h.URL, Store: h.sql, Codes: h.volatile, Interactions: h.volatile, Keys: keeper, Now: h.now, Log: log,
 		ErrorPage: func(w http.ResponseWriter, r *http.Request, e *provider.Error) { face.ErrorPage(w, r, e) },
 	})
 	must(err)
@@ -149,10 +144,13 @@ func open(t testing.TB, o option) *house {
 		must(err)
 		devHandler = o.dev(h, frame)
 	}
-	current, byID = secret(keys.PurposeCSRF)
 	face, err = web.New(web.Config{
-		Provider: p, Login: engine, Store: h.sql, Secret: current, SecretByID: byID,
-		Issuer: h.URL, Links: o.links, RegistrationOpen: !o.closed, Dev: devHandler, Now: now, Log: log,
+		Provider: p, Login: h.engine, Store: h.sql,
+		Secret: func() (string, []byte) { return keeper.Secret(keys.PurposeCSRF) },
+		SecretByID: func(ctx context.Context, id string) ([]byte, error) {
+			return keeper.SecretByID(ctx, keys.PurposeCSRF, id)
+		},
+		Issuer: h.URL, Links: o.links, RegistrationOpen: !o.closed, Dev: devHandler, Now: h.now, Log: log,
 		Ready: func(context.Context) error {
 			h.mu.Lock()
 			defer h.mu.Unlock()
@@ -162,6 +160,42 @@ func open(t testing.TB, o option) *house {
 	must(err)
 	handler = face.Handler()
 	return h
+}
+
+// now is the time in the house.
+func (h *house) now() time.Time {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return time.Now().Add(h.moved).UTC().Truncate(time.Microsecond)
+}
+
+// buckets are those of the house's Valkey, which count by its clock and not by
+// ours: when ours was moved past a window, the next begins.
+type buckets struct{ h *house }
+
+func (b buckets) at(k storage.Bucket, key string) (string, time.Duration) {
+	b.h.mu.Lock()
+	defer b.h.mu.Unlock()
+	id := k.Name + " " + key
+	began, ok := b.h.windows[id]
+	if !ok || b.h.moved >= began+k.Window {
+		began = b.h.moved
+		b.h.windows[id] = began
+	}
+	return fmt.Sprintf("%s.%d", key, began), b.h.moved
+}
+
+func (b buckets) Take(ctx context.Context, k storage.Bucket, key string) (storage.Hit, error) {
+	key, moved := b.at(k, key)
+	hit, err := b.h.volatile.Take(ctx, k, key)
+	hit.ResetAt = hit.ResetAt.Add(moved)
+	return hit, err
+}
+
+func (b buckets) GiveBack(ctx context.Context, k storage.Bucket, key string, hit storage.Hit) error {
+	key, moved := b.at(k, key)
+	hit.ResetAt = hit.ResetAt.Add(-moved)
+	return b.h.volatile.GiveBack(ctx, k, key, hit)
 }
 
 // pass moves the clock.

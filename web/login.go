@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strconv"
+	"time"
 
 	"github.com/gatehouse-id/gatehouse/login"
 	"github.com/gatehouse-id/gatehouse/storage"
@@ -31,7 +33,8 @@ func (s *Web) showLogin(v *visit) error {
 	if ok, err := s.begin(v, "/login"); err != nil || !ok {
 		return err
 	}
-	if v.flow.Request == nil && v.session != nil { // a visit that has reached its end
+	told := v.flow.Page == "login" && v.flow.Notice != ""
+	if v.flow.Request == nil && v.session != nil && !told { // a visit that has reached its end
 		s.redirect(v, "/account")
 		return nil
 	}
@@ -59,7 +62,7 @@ func (s *Web) postLogin(v *visit) error {
 	}
 	v.flow.Email = clip(v.form.Get("identifier"))
 	v.flow.Typed = with(nil, "remember", v.form.Get("remember"))
-	o, err := s.login.Login(v.r.Context(), v.form.Get("identifier"), v.form.Get("password"))
+	o, err := s.login.Login(v.r.Context(), s.from(v.r), v.form.Get("identifier"), v.form.Get("password"))
 	if err != nil {
 		return s.refused(v, "login", err)
 	}
@@ -71,16 +74,21 @@ func (s *Web) postLogin(v *visit) error {
 func (s *Web) advance(v *visit, o login.Outcome) error {
 	switch o := o.(type) {
 	case login.Challenge:
-		if o.Step != login.VerifyEmail {
+		page, ok := stepPages[o.Step]
+		if !ok {
 			return fmt.Errorf("web: no page for step %q", o.Step)
 		}
 		v.flow.Email = o.Email
-		s.setStep(v, o.Handle)
-		return s.move(v, "verify", "")
+		s.setStep(v, o.Step, o.Handle)
+		return s.move(v, page, "")
+	case login.PasswordReset:
+		s.endStep(v)
+		return s.move(v, "login", "password_changed")
 	case login.Authenticated:
+		from := s.from(v.r)
 		err := s.provider.StartSession(v.w, v.r, storage.Session{
 			UserID: o.UserID, UserEpoch: o.Epoch, AuthTime: o.At, AMR: o.AMR,
-			Remember: v.flow.Typed["remember"] == "1",
+			Remember: v.flow.Typed["remember"] == "1", UserAgent: from.UserAgent, Address: from.Address,
 		})
 		if errors.Is(err, storage.ErrNotFound) { // suspended or changed since the proof
 			return &stop{status: http.StatusForbidden, page: "expired", flow: v.flow}
@@ -88,20 +96,30 @@ func (s *Web) advance(v *visit, o login.Outcome) error {
 		if err != nil {
 			return err
 		}
-		s.setStep(v, "")
-		v.flow.Page, v.flow.Typed, v.flow.Problems, v.flow.Notice = "", nil, nil, ""
+		s.endStep(v)
+		s.keepDevice(v.w, o.Device)
+		v.flow.Typed = nil
+		if o.RecoveryLeft >= 0 && o.RecoveryLeft <= fewCodes {
+			v.flow.Typed = map[string]string{"left": strconv.Itoa(o.RecoveryLeft)}
+			return s.move(v, "recovery-low", "")
+		}
+		v.flow.Page, v.flow.Problems, v.flow.Notice, v.flow.Until = "", nil, "", time.Time{}
 		if err := s.provider.SaveInteraction(v.r.Context(), v.flow); err != nil {
 			return err
 		}
-		if v.flow.Request != nil {
-			s.redirect(v, at("/authorize", v.flow.ID))
-		} else {
-			s.redirect(v, "/account")
-		}
+		s.redirect(v, s.onward(v.flow))
 		return nil
 	default:
 		return fmt.Errorf("web: no page for outcome %T", o)
 	}
+}
+
+// onward is where somebody goes who has just signed in.
+func (s *Web) onward(flow storage.Interaction) string {
+	if flow.Request != nil {
+		return at("/authorize", flow.ID)
+	}
+	return "/account"
 }
 
 // showPaused tells somebody who proved the password that the account may not be

@@ -32,7 +32,7 @@ func (s *Web) postRegister(v *visit) error {
 	if s.frame.links.Terms != "" && v.form.Get("terms") != "1" {
 		return s.retry(v, "register", storage.Problem{Field: "terms", Message: "terms"})
 	}
-	o, err := s.login.Register(v.r.Context(), login.Registration{
+	o, err := s.login.Register(v.r.Context(), s.from(v.r), login.Registration{
 		Name: v.form.Get("name"), Email: v.form.Get("email"), Password: v.form.Get("password"),
 	})
 	if err != nil {
@@ -50,17 +50,8 @@ type verifyPage struct {
 }
 
 func (s *Web) showVerify(v *visit) error {
-	if v.query.Get("flow") == "" {
-		s.redirect(v, "/login")
-		return nil
-	}
-	if err := s.resume(v, v.query.Get("flow")); err != nil {
+	if ok, err := s.reach(v, "verify", login.VerifyEmail); err != nil || !ok {
 		return err
-	}
-	if _, ok := s.step(v); !ok {
-		// Before the step or after it: the page that comes first knows the address.
-		s.redirect(v, at("/login", v.flow.ID))
-		return nil
 	}
 	return s.show(v, Page{Name: "verify", Data: verifyPage{
 		Email: v.flow.Email, Registering: v.flow.Typed["registering"] == "1",
@@ -68,24 +59,5 @@ func (s *Web) showVerify(v *visit) error {
 }
 
 func (s *Web) postVerify(v *visit) error {
-	handle, ok := s.step(v)
-	if !ok {
-		s.redirect(v, at("/verify", v.flow.ID)) // which knows where the person belongs
-		return nil
-	}
-	if v.form.Get("action") == "resend" {
-		o, err := s.login.Resend(v.r.Context(), handle)
-		if err != nil {
-			return s.refused(v, "verify", err)
-		}
-		if c, ok := o.(login.Challenge); ok {
-			s.setStep(v, c.Handle)
-		}
-		return s.move(v, "verify", "resent")
-	}
-	o, err := s.login.VerifyEmail(v.r.Context(), handle, v.form.Get("code"))
-	if err != nil {
-		return s.refused(v, "verify", err)
-	}
-	return s.advance(v, o)
+	return s.prove(v, "verify", login.VerifyEmail, "code", s.login.VerifyEmail)
 }

@@ -7,6 +7,7 @@ import (
 	"html/template"
 	"regexp"
 	"strings"
+	"time"
 )
 
 //go:embed text/*.json
@@ -56,8 +57,23 @@ func link(href string) element {
 
 func strong() element { return element{"<b>", "</b>"} }
 
+func nowrap() element { return element{`<span class="nowrap">`, "</span>"} }
+
 // ltr is for addresses and hosts, which keep their direction in every language.
 func ltr() element { return element{`<b dir="ltr">`, "</b>"} }
+
+// clock is around a time of day, which a script writes in the reader's own
+// zone.
+func clock(t time.Time) element {
+	return element{template.HTML(`<time datetime="` + minute(t).Format(time.RFC3339) + `" data-local="time"><b>`), "</b></time>"}
+}
+
+// utc is the time of day without the reader's zone, which we do not know.
+func utc(t time.Time) string { return minute(t).Format("15:04 UTC") }
+
+// minute is the full minute not before t, so that nobody who comes at the time
+// they were told is early.
+func minute(t time.Time) time.Time { return t.UTC().Add(time.Minute - 1).Truncate(time.Minute) }
 
 // bdi keeps a name that others chose from turning the sentence around it.
 func bdi(name string) template.HTML {

@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/gatehouse-id/gatehouse/login"
 )
@@ -113,6 +114,23 @@ func TestRefusals(t *testing.T) {
 			t.Errorf("login.Reason %q: no input %q", reason, how.field)
 		}
 	}
+	for page, own := range wordings {
+		for field, to := range own.field {
+			if _, ok := inputs[to]; !ok {
+				t.Errorf("page %q, field %q: no input %q", page, field, to)
+			}
+		}
+		for sentence, to := range own.sentence {
+			if !c.has("problem."+sentence) || !c.has("problem."+to) {
+				t.Errorf("page %q: no sentence %q or %q", page, sentence, to)
+			}
+		}
+	}
+	for step, page := range stepPages {
+		if !c.has(page + ".title") {
+			t.Errorf("step %q: no page %q", step, page)
+		}
+	}
 	if len(refusals) != len(login.Reasons()) {
 		t.Errorf("%d refusals for %d reasons", len(refusals), len(login.Reasons()))
 	}
@@ -152,6 +170,22 @@ func TestAcceptsGzip(t *testing.T) {
 	} {
 		if got := acceptsGzip([]string{header}); got != want {
 			t.Errorf("acceptsGzip(%q) = %v, want %v", header, got, want)
+		}
+	}
+}
+
+func TestWords(t *testing.T) {
+	f, err := NewFrame("", Links{}, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &Web{frame: f}
+	for wait, want := range map[time.Duration]string{
+		time.Second: "1 minute", time.Minute: "1 minute", 61 * time.Second: "2 minutes", 2 * time.Hour: "120 minutes",
+		2*time.Hour + time.Second: "3 hours", 24 * time.Hour: "24 hours",
+	} {
+		if got := s.words(wait); got != want {
+			t.Errorf("words(%v) = %q, want %q", wait, got, want)
 		}
 	}
 }

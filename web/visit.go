@@ -184,7 +184,11 @@ func (s *Web) show(v *visit, p Page) error {
 		p.Title = s.frame.text.plain(p.Name+".title", "brand", s.frame.brand, "app", p.App)
 	}
 	if v.flow.Page == p.Name { // what waits in the flow is for one page
-		p.Problems, p.Notice = v.flow.Problems, v.flow.Notice
+		p.Problems, p.Notice, p.Until = v.flow.Problems, v.flow.Notice, v.flow.Until
+		if wait := p.Until.Sub(s.now()); wait > 0 { // RFC 6585 section 4
+			p.Status = http.StatusTooManyRequests
+			retryAfter(v.w.Header(), wait)
+		}
 	}
 	return s.frame.Write(v.w, v.r, s.pages[p.Name], p)
 }
@@ -192,47 +196,24 @@ func (s *Web) show(v *visit, p Page) error {
 // retry keeps what was typed and what was wrong with it, and goes back to the
 // page.
 func (s *Web) retry(v *visit, page string, problems ...storage.Problem) error {
-	v.flow.Page, v.flow.Problems, v.flow.Notice = page, problems, ""
-	if err := s.provider.SaveInteraction(v.r.Context(), v.flow); err != nil {
-		return err
-	}
-	s.redirect(v, at("/"+page, v.flow.ID))
-	return nil
+	return s.leave(v, page, "", time.Time{}, problems...)
 }
 
 // move leaves everything typed behind and goes on to another page, with a
 // message or without.
 func (s *Web) move(v *visit, page, notice string) error {
-	v.flow.Page, v.flow.Problems, v.flow.Notice = page, nil, notice
+	return s.leave(v, page, notice, time.Time{})
+}
+
+// leave ends a POST: what the page is to say waits in the flow, also the time
+// until which it holds, and the browser gets the page.
+func (s *Web) leave(v *visit, page, notice string, until time.Time, problems ...storage.Problem) error {
+	v.flow.Page, v.flow.Notice, v.flow.Until, v.flow.Problems = page, notice, until, problems
 	if err := s.provider.SaveInteraction(v.r.Context(), v.flow); err != nil {
 		return err
 	}
-	s.redirect(v, at("/"+page, v.flow.ID))
+	s.redirect(v, at(address(page), v.flow.ID))
 	return nil
-}
-
-// stepCookie holds the handle of the login engine's step within a flow. It is
-// what opens the step; the flow's id, which stands in addresses, does not.
-func stepCookie(flow string) string { return "gatehouse_step_" + flow }
-
-// step returns the handle of the step that the flow is at.
-func (s *Web) step(v *visit) (handle string, ok bool) {
-	c, err := v.r.Cookie(s.provider.CookieName(stepCookie(v.flow.ID)))
-	if err != nil || c.Value == "" || len(c.Value) > 64 {
-		return "", false
-	}
-	return c.Value, true
-}
-
-// setStep keeps the handle while the flow lives; the engine ends the step
-// earlier, and says so better than a lost cookie can. An empty handle removes
-// it.
-func (s *Web) setStep(v *visit, handle string) {
-	life := v.flow.ExpiresAt.Sub(s.now()).Truncate(time.Second)
-	if handle == "" || life <= 0 {
-		life = -1
-	}
-	s.provider.SetCookie(v.w, stepCookie(v.flow.ID), handle, life)
 }
 
 // readForm reads the body of a page's POST.

@@ -15,7 +15,9 @@ import (
 	"html/template"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"net/url"
+	"slices"
 	"time"
 
 	"github.com/gatehouse-id/gatehouse/login"
@@ -45,6 +47,9 @@ type Config struct {
 	Links Links
 	// RegistrationOpen says that people may register by themselves.
 	RegistrationOpen bool
+	// TrustedProxies are the networks of the proxies in front, whose
+	// X-Forwarded-For says who is behind them. Empty: nobody's does.
+	TrustedProxies []netip.Prefix
 	// Ready reports whether the server can do its work. Nil is always.
 	Ready func(ctx context.Context) error
 	// Dev answers under /dev/ in embedded mode. Nil elsewhere: then there is no
@@ -65,6 +70,7 @@ type Web struct {
 		storage.Clients
 		storage.Consents
 	}
+	trustedProxies   []netip.Prefix
 	secret           func() (string, []byte)
 	secretByID       func(context.Context, string) ([]byte, error)
 	issuer           *url.URL
@@ -94,7 +100,7 @@ func New(c Config) (*Web, error) {
 	}
 	s := &Web{
 		provider: c.Provider, login: c.Login, store: c.Store,
-		secret: c.Secret, secretByID: c.SecretByID,
+		trustedProxies: slices.Clone(c.TrustedProxies), secret: c.Secret, secretByID: c.SecretByID,
 		issuer: issuer, frame: frame, crossOrigin: http.NewCrossOriginProtection(),
 		registrationOpen: c.RegistrationOpen, ready: c.Ready, dev: c.Dev, now: c.Now, log: c.Log,
 	}

@@ -205,13 +205,32 @@ func TestStableIDs(t *testing.T) {
 	pages["verify"] = b.follow(b.submit(pages["register"], "/register", "name", "A", "email", "a@example.com", "password", password))
 	b.follow(b.submit(pages["verify"], "/verify", "code", h.letter(t).Code))
 	pages["consent"], pages["logout"] = b.open(authorize(c)), b.open("/logout")
+	u, _, err := h.sql.UserByEmail(t.Context(), "a@example.com")
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.twoStep(t, u)
+	b = h.browser(t)
+	pages["code"] = b.signIn(b.open("/login"), "a@example.com")
+	pages["recovery"] = b.open("/login/recovery?flow=" + pages["code"].hidden().Get("flow"))
+	h.pass(time.Minute)
+	pages["reset"] = b.open("/reset")
+	pages["reset-verify"] = b.follow(b.submit(pages["reset"], "/reset", "identifier", "a@example.com"))
+	pages["reset-password"] = b.follow(b.submit(pages["reset-verify"], "/reset/verify", "code", h.letter(t).Code))
 	for page, ids := range map[string][]string{
 		"login":    {"login-form", "identifier", "password", "login-submit"},
 		"register": {"register-form", "name", "email", "password", "register-submit"},
 		"verify":   {"verify-form", "code", "code-submit"},
-		"consent":  {"consent-form", "consent-deny", "consent-allow"},
-		"logout":   {"logout-form", "logout-confirm"},
-		"error":    {"error-page", "error-description", "error-code"},
+		"code":     {"code-form", "code", "code-submit"},
+		"recovery": {"recovery-form", "recovery_code", "code-submit"},
+		"reset":    {"reset-form", "identifier", "reset-submit"},
+
+		"reset-verify":   {"reset-verify-form", "code", "code-submit"},
+		"reset-password": {"reset-password-form", "password", "reset-password-submit"},
+
+		"consent": {"consent-form", "consent-deny", "consent-allow"},
+		"logout":  {"logout-form", "logout-confirm"},
+		"error":   {"error-page", "error-description", "error-code"},
 	} {
 		a := b.wants(pages[page], page, pages[page].StatusCode)
 		at := -1
@@ -260,6 +279,7 @@ func TestRegisterPage(t *testing.T) {
 	}
 	t.Run("a taken address reads the same as a free one", func(t *testing.T) {
 		h.browser(t).register("taken@example.com")
+		h.pass(time.Minute)
 		free := b.follow(b.submit(page, "/register", "name", "A", "email", "free@example.com", "password", password))
 		taken := b.follow(b.submit(page, "/register", "name", "A", "email", "taken@example.com", "password", password))
 		if strings.ReplaceAll(free.body, "free@", "taken@") != taken.body {
@@ -291,6 +311,7 @@ func TestVerifyPage(t *testing.T) {
 	b := h.browser(t)
 	start := func() answer {
 		t.Helper()
+		h.pass(time.Hour) // whatever was limited is no more
 		page := b.wants(b.open("/register"), "register", 200)
 		return b.wants(b.follow(b.submit(page, "/register", "name", "A", "email", "a@example.com", "password", password)), "verify", 200, "Step 2 of 2")
 	}
@@ -380,7 +401,10 @@ func TestBrowserBinding(t *testing.T) {
 	flow := page.hidden().Get("flow")
 	second.open("/login") // has a browser cookie of its own
 
-	for _, path := range []string{"/login", "/register", "/verify", "/consent", "/paused", "/authorize"} {
+	for _, path := range []string{
+		"/login", "/register", "/verify", "/login/code", "/login/recovery", "/login/recovery/low",
+		"/reset", "/reset/verify", "/reset/password", "/consent", "/paused", "/limited", "/authorize",
+	} {
 		t.Run("sec-A13 a flow of another browser is not opened by its id at "+path, func(t *testing.T) {
 			second.wants(second.get(path+"?flow="+flow), "error", 200, "That took a while, so we started again")
 		})
@@ -423,6 +447,19 @@ func TestCSRF(t *testing.T) {
 	other := h.browser(t)
 	signIn := other.wants(other.open("/login"), "login", 200).hidden()
 	register := other.wants(other.open("/register"), "register", 200).hidden()
+	reset := other.wants(other.open("/reset"), "reset", 200).hidden()
+	steps := h.browser(t)
+	two := h.browser(t).register("two@example.com")
+	phone := h.twoStep(t, two)
+	code := steps.wants(steps.signIn(steps.open("/login"), "two@example.com"), "code", 200).hidden()
+	begin := func(email string) answer {
+		t.Helper()
+		return steps.wants(steps.follow(steps.submit(steps.open("/reset"), "/reset", "identifier", email)), "reset-verify", 200)
+	}
+	h.pass(time.Minute)
+	confirm, mailed := begin("asha@example.com").hidden(), h.letter(t).Code
+	last := begin("two@example.com")
+	last = steps.wants(steps.follow(steps.submit(last, "/reset/verify", "code", h.letter(t).Code)), "reset-password", 200)
 	theirs := stranger.wants(stranger.open("/login"), "login", 200).hidden()
 
 	posts := []struct {
@@ -433,6 +470,11 @@ func TestCSRF(t *testing.T) {
 	}{
 		{"/login", other, signIn, []string{"identifier", "asha@example.com", "password", password}},
 		{"/register", other, register, []string{"name", "A", "email", "csrf@example.com", "password", password}},
+		{"/reset", other, reset, []string{"identifier", "nobody@example.com"}},
+		{"/login/code", steps, code, []string{"code", phone.code()}},
+		{"/login/recovery", steps, code, []string{"recovery_code", phone.recovery[0]}},
+		{"/reset/verify", steps, confirm, []string{"code", mailed}},
+		{"/reset/password", steps, last.hidden(), []string{"password", newPassword}},
 		{"/consent", b, consent, []string{"decision", "allow", "remember", "1"}},
 		{"/logout", b, logout, []string{"scope", "all"}},
 	}
@@ -493,6 +535,12 @@ func TestCSRF(t *testing.T) {
 		}
 		b.wants(b.open("/account"), "account", 200)
 		other.wants(other.open("/account"), "login", 200)
+		steps.wants(steps.open("/account"), "login", 200)
+		steps.wants(steps.open("/reset/verify?flow="+confirm.Get("flow")), "reset-verify", 200)
+		steps.wants(steps.open("/reset/password?flow="+last.hidden().Get("flow")), "reset-password", 200)
+		if left, err := h.sql.RecoveryCodesLeft(ctx, two.ID); err != nil || left != 10 {
+			t.Errorf("%d recovery codes are left: %v", left, err)
+		}
 	})
 	t.Run("the same forms are good as they are, also without Origin and with null", func(t *testing.T) {
 		for _, p := range posts {

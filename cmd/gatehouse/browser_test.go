@@ -334,9 +334,9 @@ func started(t *testing.T, c Config) *server {
 	return s
 }
 
-// typed runs a command as an operator would beside the server, and reads the
+// byOperator runs a command as an operator would beside the server, and reads the
 // JSON that it prints.
-func typed(t *testing.T, c Config, input string, into any, args ...string) {
+func byOperator(t *testing.T, c Config, input string, into any, args ...string) {
 	t.Helper()
 	var out, problems bytes.Buffer
 	environ := []string{"GATEHOUSE_STATE_DIR=" + c.StateDir, "GATEHOUSE_ADDR=" + c.Addr}
@@ -351,7 +351,7 @@ func typed(t *testing.T, c Config, input string, into any, args ...string) {
 func createUserAs(t *testing.T, c Config, email, name string) userRecord {
 	t.Helper()
 	var u userRecord
-	typed(t, c, password+"\n", &u, "user", "create", "--email", email, "--name", name, "--password-stdin")
+	byOperator(t, c, password+"\n", &u, "user", "create", "--email", email, "--name", name, "--password-stdin")
 	return u
 }
 
@@ -659,7 +659,7 @@ func TestBrowserOtherOrigin(t *testing.T) {
 		t.Run("sec-M6/"+tt.name, func(t *testing.T) {
 			u := createUserAs(t, c, strings.ToLower(tt.alg)+"@example.org", "Ada Lovelace")
 			var client clientRecord
-			typed(t, c, "", &client, append([]string{"client", "create", "--name", "Notes", "--redirect-uri", "http://127.0.0.1/cb"}, tt.register...)...)
+			byOperator(t, c, "", &client, append([]string{"client", "create", "--name", "Notes", "--redirect-uri", "http://127.0.0.1/cb"}, tt.register...)...)
 			app := newRelyingParty(t, c.URL, client, tt.alg)
 			p := newPerson(t, browser, laptop)
 			p.visit(app.base + "/signin")
@@ -694,7 +694,7 @@ func TestBrowserOtherOrigin(t *testing.T) {
 	}
 	t.Run("sec-A10", func(t *testing.T) {
 		var client clientRecord
-		typed(t, c, "", &client, "client", "create", "--name", "Frames", "--public", "--redirect-uri", "http://127.0.0.1/cb")
+		byOperator(t, c, "", &client, "client", "create", "--name", "Frames", "--public", "--redirect-uri", "http://127.0.0.1/cb")
 		app := newRelyingParty(t, c.URL, client, "ES256")
 		p := newPerson(t, browser, laptop)
 		for _, page := range []string{

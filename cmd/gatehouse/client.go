@@ -175,6 +175,9 @@ func createClient(ctx context.Context, t terminal, c storage.Client, methodGiven
 		}
 		return err
 	}
+	if err := keepEvent(ctx, sql, storage.Event{At: now, Kind: "client.created", ClientID: c.ID}); err != nil {
+		return err
+	}
 	r := recordOfClient(c)
 	r.Secret = secret
 	if err := t.show(asJSON, r, r.text); err != nil {
@@ -269,6 +272,9 @@ func clientDeleteCommand() command {
 				}
 				if err := sql.DeleteClient(ctx, operands[0], now); err != nil {
 					return noClient(operands[0], err)
+				}
+				if err := keepEvent(ctx, sql, storage.Event{At: now, Kind: "client.deleted", ClientID: operands[0]}); err != nil {
+					return err
 				}
 				say(t.err, "gatehouse: deleted the client %s\n", plain(operands[0]))
 				return nil

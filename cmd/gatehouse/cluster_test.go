@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"os/exec"
@@ -50,8 +51,29 @@ func clustered(t *testing.T, n int) *cluster {
 		"GATEHOUSE_DATABASE_URL="+testenv.Postgres(t), "GATEHOUSE_VALKEY_URL="+valkeyURL,
 		"GATEHOUSE_SEAL_KEY="+hexKey, "GATEHOUSE_MAIL_KEY="+hexKey,
 		"GATEHOUSE_REGISTRATION_DOMAINS=example.org")
+	c.proveDomains(t)
 	c.command(t, "migrate")
 	return c
+}
+
+// proveDomains publishes the records of the cluster's domains.
+func (c *cluster) proveDomains(t *testing.T) {
+	t.Helper()
+	var records []domainRecord
+	if err := json.Unmarshal(c.command(t, "domain", "show", "--json"), &records); err != nil {
+		t.Fatal(err)
+	}
+	dns := &nameserver{records: map[string]string{}}
+	for _, r := range records {
+		dns.records[r.Name+"."] = r.Value
+	}
+	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	go dns.serve(conn)
+	c.env = append(c.env, "GATEHOUSE_DNS="+conn.LocalAddr().String())
 }
 
 // newCluster prepares a cluster; nothing runs yet.
@@ -65,7 +87,10 @@ func newCluster(t *testing.T, n int, valkeyURL string, env ...string) *cluster {
 	for range n {
 		c.urls = append(c.urls, "http://localhost:"+freePort(t))
 	}
-	c.env = append(c.env, "GATEHOUSE_URL="+c.urls[0])
+	// All that a crowd of tests does comes from one address, and their apps
+	// refresh in loops.
+	c.env = append(c.env, "GATEHOUSE_URL="+c.urls[0],
+		"GATEHOUSE_TRUSTED_PROXIES=127.0.0.0/8,::1/128", "GATEHOUSE_REFRESH_LIMIT=-1")
 	t.Cleanup(c.http.CloseIdleConnections)
 	return c
 }
@@ -515,7 +540,7 @@ func passwordRace(t *testing.T, c *cluster, _ *browser) {
 			time.Sleep(ahead)
 			changed = during(func() {
 				_, err = sql.SetPassword(ctx, storage.PasswordChange{
-					UserID: user, PasswordHash: fmt.Sprintf("$argon2id$%d", round), KeepSession: session, Now: now,
+					UserID: user, PasswordHash: fmt.Sprintf("$argon2id$%d", round), Keep: storage.Kept{Session: session}, Now: now,
 				})
 			})
 		})

@@ -43,9 +43,15 @@ type Config struct {
 	SealKey             Secret // 32 raw bytes, or empty
 	MailKey             Secret // likewise
 	SMTPURL             Secret
+	SMTPCA              string // PEM
+	SMTP2GOKey          Secret
 	MailFrom            string
 	Brand               string
 	RegistrationDomains []string
+	DNS                 string
+	Bcrypt              bool
+	RefreshLimit        int
+	TrustedProxies      []netip.Prefix
 	EmbeddedAsked       bool
 	JSONLog             bool
 }
@@ -134,8 +140,33 @@ func (c *Config) settings() []setting {
 			set:    func(v string) error { c.SMTPURL = Secret(v); return checkSMTPURL(v) },
 		},
 		{
+			key:    "GATEHOUSE_SMTP_CA",
+			about:  "Certificates in PEM, one of which has signed that of the mail server of GATEHOUSE_SMTP_URL.",
+			absent: "those of the system",
+			secret: true,
+			set: func(v string) error {
+				c.SMTPCA = v
+				if _, err := mail.ParseRoots([]byte(v)); err != nil {
+					return errors.New("must be certificates in PEM; the path of a file goes into GATEHOUSE_SMTP_CA_FILE")
+				}
+				return nil
+			},
+		},
+		{
+			key:    "GATEHOUSE_SMTP2GO_KEY",
+			about:  "The API key of an account at smtp2go.com, which then sends the letters of embedded mode instead of GATEHOUSE_SMTP_URL.",
+			absent: "they go by GATEHOUSE_SMTP_URL or nowhere",
+			secret: true,
+			set: func(v string) error {
+				if c.SMTP2GOKey = Secret(v); !strings.HasPrefix(v, "api-") {
+					return errors.New("must be an API key of smtp2go.com, which begins with api-")
+				}
+				return nil
+			},
+		},
+		{
 			key:    "GATEHOUSE_MAIL_FROM",
-			about:  "Whom letters are from, with GATEHOUSE_SMTP_URL: \"Example ID <id@example.org>\".",
+			about:  "Whom letters are from, with GATEHOUSE_SMTP_URL or GATEHOUSE_SMTP2GO_KEY: \"Example ID <id@example.org>\".",
 			absent: "nobody",
 			set: func(v string) error {
 				c.MailFrom = v
@@ -158,9 +189,43 @@ func (c *Config) settings() []setting {
 		},
 		{
 			key:    "GATEHOUSE_REGISTRATION_DOMAINS",
-			about:  "The domains of the email addresses that may register by themselves, with commas between: example.org,example.com.",
+			about:  "The domains of the email addresses that may register by themselves, with commas between: example.org,example.com. Outside embedded mode each is proved by a DNS record before the server starts; \"gatehouse domain show\" prints it.",
 			absent: "registration is closed; in embedded mode it is open to every address",
 			set:    func(v string) (err error) { c.RegistrationDomains, err = parseDomains(v); return err },
+		},
+		{
+			key:    "GATEHOUSE_DNS",
+			about:  "The DNS resolver, as host:port, that is asked for the records which prove GATEHOUSE_REGISTRATION_DOMAINS.",
+			absent: "this machine's resolver",
+			set:    func(v string) error { c.DNS = v; return checkAddr(v) },
+		},
+		{
+			key:   "GATEHOUSE_PASSWORD_HASH",
+			about: "How new passwords are hashed: argon2id, or bcrypt, which reads no more than 72 bytes of them. Hashes of the other kind are accepted, and replaced when their person signs in.",
+			value: "argon2id",
+			set: func(v string) error {
+				if c.Bcrypt = v == "bcrypt"; v != "bcrypt" && v != "argon2id" {
+					return fmt.Errorf("must be argon2id or bcrypt, not %q", v)
+				}
+				return nil
+			},
+		},
+		{
+			key:   "GATEHOUSE_REFRESH_LIMIT",
+			about: "How often one grant may be refreshed in five minutes at one server, so that an app in a loop is stopped; -1 is no limit.",
+			value: "30",
+			set: func(v string) (err error) {
+				if c.RefreshLimit, err = strconv.Atoi(v); err != nil || c.RefreshLimit == 0 || c.RefreshLimit < -1 {
+					return fmt.Errorf("must be a number above 0, or -1, not %q", v)
+				}
+				return nil
+			},
+		},
+		{
+			key:    "GATEHOUSE_TRUSTED_PROXIES",
+			about:  "The networks of the proxies in front, with commas between: 10.0.0.0/8. The address of a person is then the last one in X-Forwarded-For that is not theirs, and they limit how often one network may ask.",
+			absent: "none: a person's address is the connection's, and one network may sign in or register 60 times a minute",
+			set:    func(v string) (err error) { c.TrustedProxies, err = parseNetworks(v); return err },
 		},
 		{
 			key:    "GATEHOUSE_EMBEDDED",
@@ -298,13 +363,18 @@ func (c *Config) contradictions() []error {
 		wrong = append(wrong, errors.New("GATEHOUSE_EMBEDDED is for a server without GATEHOUSE_DATABASE_URL and GATEHOUSE_VALKEY_URL; unset it"))
 	}
 	if !c.Embedded() {
-		if c.SMTPURL != "" || c.MailFrom != "" {
-			wrong = append(wrong, errors.New("GATEHOUSE_SMTP_URL and GATEHOUSE_MAIL_FROM are for gatehouse-worker, which sends the letters of this server; unset them here"))
+		if c.sends() || c.SMTPCA != "" || c.MailFrom != "" {
+			wrong = append(wrong, errors.New("GATEHOUSE_SMTP_URL, GATEHOUSE_SMTP_CA, GATEHOUSE_SMTP2GO_KEY and GATEHOUSE_MAIL_FROM are for gatehouse-worker, which sends the letters of this server; unset them here"))
 		}
 		return wrong
 	}
-	if (c.SMTPURL == "") != (c.MailFrom == "") {
-		wrong = append(wrong, errors.New("GATEHOUSE_SMTP_URL and GATEHOUSE_MAIL_FROM go together; set both or neither"))
+	switch {
+	case c.SMTPURL != "" && c.SMTP2GOKey != "":
+		wrong = append(wrong, errors.New("GATEHOUSE_SMTP_URL and GATEHOUSE_SMTP2GO_KEY are both set; unset one"))
+	case c.sends() != (c.MailFrom != ""):
+		wrong = append(wrong, errors.New("GATEHOUSE_SMTP_URL (or GATEHOUSE_SMTP2GO_KEY) and GATEHOUSE_MAIL_FROM go together; set both or neither"))
+	case c.SMTPURL == "" && c.SMTPCA != "":
+		wrong = append(wrong, errors.New("GATEHOUSE_SMTP_CA goes with GATEHOUSE_SMTP_URL; unset it"))
 	}
 	if c.StateDir == "" {
 		wrong = append(wrong, errors.New("GATEHOUSE_STATE_DIR is missing and there is no home directory to put it in; set it"))
@@ -415,6 +485,18 @@ func parseDomains(v string) ([]string, error) {
 		ds = append(ds, d)
 	}
 	return ds, nil
+}
+
+func parseNetworks(v string) ([]netip.Prefix, error) {
+	var ns []netip.Prefix
+	for n := range strings.SplitSeq(v, ",") {
+		p, err := netip.ParsePrefix(strings.TrimSpace(n))
+		if err != nil {
+			return nil, fmt.Errorf("must be networks with commas between, such as 10.0.0.0/8,fd00::/8, not %q", v)
+		}
+		ns = append(ns, p.Masked())
+	}
+	return ns, nil
 }
 
 // sealKey returns the key that seals signing keys; see ownKey.

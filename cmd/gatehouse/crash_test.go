@@ -87,7 +87,7 @@ func crash(t *testing.T, c *cluster) {
 	}
 	sql := c.open(t)
 	await(t, "the letters are delivered", func() bool {
-		letters, err := sql.PendingLetters(t.Context(), 1)
+		letters, err := sql.PendingLetters(t.Context(), "", 1)
 		return err == nil && len(letters) == 0
 	})
 	c.servers[0].kill()
@@ -263,7 +263,7 @@ func (l *load) checkRegistrations(t *testing.T) (there int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	letters, err := sql.PendingLetters(ctx, 10*crashes*perCrash)
+	letters, err := sql.PendingLetters(ctx, "", 10*crashes*perCrash)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -47,10 +47,10 @@ const devClient = "dev-app"
 func (s *server) embed(ctx context.Context, sealer *mail.Sealer, valkeyURL string, out io.Writer) (http.Handler, error) {
 	mailbox := mail.NewMailbox(out)
 	var sender mail.Sender = mailbox
-	if s.config.SMTPURL != "" {
+	if s.config.sends() {
 		var err error
-		if sender, err = mail.NewSMTP(string(s.config.SMTPURL), s.config.MailFrom); err != nil {
-			return nil, usagef("GATEHOUSE_SMTP_URL: %w", err)
+		if sender, err = s.config.sender(); err != nil {
+			return nil, err
 		}
 	}
 	worker, err := mail.NewWorker(mail.WorkerConfig{

@@ -43,7 +43,7 @@ func keysListCommand() command {
 		define: func(fs *flag.FlagSet) action {
 			asJSON := fs.Bool("json", false, "print JSON")
 			return func(ctx context.Context, t terminal, _ []string) error {
-				return withKeeper(ctx, t, func(k *keys.Keeper) error {
+				return withKeeper(ctx, t, func(k *keys.Keeper, _ storage.Audit, _ time.Time) error {
 					return showKeys(t, *asJSON, k)
 				})
 			}
@@ -59,8 +59,11 @@ func keysRotateCommand() command {
 		define: func(fs *flag.FlagSet) action {
 			asJSON := fs.Bool("json", false, "print JSON")
 			return func(ctx context.Context, t terminal, _ []string) error {
-				return withKeeper(ctx, t, func(k *keys.Keeper) error {
+				return withKeeper(ctx, t, func(k *keys.Keeper, sql storage.Audit, now time.Time) error {
 					if err := k.Rotate(ctx); err != nil {
+						return err
+					}
+					if err := keepEvent(ctx, sql, storage.Event{At: now, Kind: "keys.rotated"}); err != nil {
 						return err
 					}
 					return showKeys(t, *asJSON, k)
@@ -80,7 +83,7 @@ func showKeys(t terminal, asJSON bool, k *keys.Keeper) error {
 }
 
 // withKeeper opens the rings for do.
-func withKeeper(ctx context.Context, t terminal, do func(*keys.Keeper) error) (err error) {
+func withKeeper(ctx context.Context, t terminal, do func(*keys.Keeper, storage.Audit, time.Time) error) (err error) {
 	c, err := readConfig(t)
 	if err != nil {
 		return err
@@ -102,5 +105,5 @@ func withKeeper(ctx context.Context, t terminal, do func(*keys.Keeper) error) (e
 	if err != nil {
 		return err
 	}
-	return do(k)
+	return do(k, sql, clock.Now())
 }

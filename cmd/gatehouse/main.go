@@ -45,7 +45,8 @@ type terminal struct {
 // A command is one thing that an operator may type.
 type command struct {
 	name string
-	// operands are the words that must follow, as shown in the synopsis.
+	// operands are the words that must follow, as shown in the synopsis. Those
+	// that end in dots may be any number.
 	operands string
 	about    string
 	example  string
@@ -69,6 +70,16 @@ func commands() []command {
 		userCreateCommand(),
 		userListCommand(),
 		userShowCommand(),
+		userSuspendCommand(),
+		userRestoreCommand(),
+		userRevokeCommand(),
+		userResetSecondFactorCommand(),
+		userDeleteCommand(),
+		domainShowCommand(),
+		domainCheckCommand(),
+		mailListCommand(),
+		mailRetryCommand(),
+		mailTestCommand(),
 		keysListCommand(),
 		keysRotateCommand(),
 		versionCommand(),
@@ -145,7 +156,7 @@ func (c command) run(ctx context.Context, args []string, t terminal) int {
 		c.help(t.out, fs)
 		return 0
 	}
-	if want := strings.Fields(c.operands); err == nil && len(operands) != len(want) {
+	if want := strings.Fields(c.operands); err == nil && len(operands) != len(want) && !strings.HasSuffix(c.operands, "...") {
 		err = fmt.Errorf("takes %d operands, not %d: gatehouse %s", len(want), len(operands), c.synopsis())
 	}
 	if err != nil {

@@ -40,6 +40,16 @@ func TestMain(m *testing.M) {
 //	repeat NAME TEXT COUNT
 //
 // sets the environment variable NAME to TEXT, COUNT times.
+//
+//	dns [NAME=VALUE]...
+//
+// has a DNS server at GATEHOUSE_DNS, started by the first one, serve these TXT
+// records and no others.
+//
+//	letter NAME ADDRESS [WHY]
+//
+// puts a letter into the outbox, given up when there is a reason, and sets the
+// environment variable NAME to its id.
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata",
@@ -48,12 +58,15 @@ func TestScripts(t *testing.T) {
 			e.Setenv("GATEHOUSE_STATE_DIR", e.WorkDir+"/state")
 			e.Setenv("GATEHOUSE_ADDR", "localhost:"+freePort(t))
 			e.Values[running{}] = new(bool)
+			e.Values[resolving{}] = new(nameserver)
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"http":   httpCommand,
 			"json":   jsonCommand,
 			"repeat": repeatCommand,
+			"dns":    dnsCommand,
+			"letter": letterCommand,
 		},
 	})
 }

@@ -88,6 +88,9 @@ func build(ctx context.Context, c Config, log *slog.Logger, out io.Writer) (_ *s
 	if err != nil {
 		return nil, err
 	}
+	if err := s.proveDomains(ctx, sealKey); err != nil {
+		return nil, err
+	}
 
 	if s.sql, err = openSQL(ctx, c); err != nil {
 		return nil, err
@@ -118,32 +121,40 @@ func build(ctx context.Context, c Config, log *slog.Logger, out io.Writer) (_ *s
 		return nil, err
 	}
 	if s.relay, err = mail.NewRelay(mail.RelayConfig{
-		Pending: s.pendingLetters, Delete: s.sql.DeleteLetter, ValkeyURL: volatile.URL(), Now: s.clock.Now, Log: log,
+		Pending: s.pendingLetters, Delete: s.sql.DeleteLetter, Fail: s.sql.FailLetter, ValkeyURL: volatile.URL(), Now: s.clock.Now, Log: log,
 	}); err != nil {
 		return nil, err
 	}
 	s.jobs = append(s.jobs, s.watchClock, s.rotateKeys, s.purge, s.relay.Run)
 
+	factors, err := keys.NewSealer(sealKey)
+	if err != nil {
+		return nil, err
+	}
 	if s.login, err = login.New(login.Config{
-		Store: s.sql, Flows: s.volatile,
-		Secret:     s.secret(keys.PurposeMailCode),
-		SecretByID: s.secretByID(keys.PurposeMailCode),
+		Store: s.sql, Flows: s.volatile, Buckets: s.volatile,
+		// login's purposes are rings of keys, by the same names.
+		Secret: s.keeper.Secret, SecretByID: s.keeper.SecretByID,
+		Seal: factors.Seal, Open: factors.Open,
 		Letter: func(l login.Letter) (storage.Letter, error) {
 			id, sealed, err := sealer.Seal(mail.Letter(l))
 			return storage.Letter{ID: id, Sealed: sealed}, err
 		},
 		Mailed:    s.relay.Nudge,
-		SignInURL: c.URL + "/login",
-		Domains:   c.RegistrationDomains, Closed: !c.registrationOpen(),
-		Now: s.clock.Now,
+		SignInURL: c.URL + "/login", Issuer: c.Brand,
+		Domains: c.RegistrationDomains, Closed: !c.registrationOpen(),
+		Bcrypt: c.Bcrypt, Proxied: len(c.TrustedProxies) > 0,
+		Now: s.clock.Now, Log: log,
 	}); err != nil {
 		return nil, err
 	}
 	var face *web.Web // which is asked for error pages only after it is made
 	if s.provider, err = provider.New(provider.Config{
 		Issuer: c.URL, Store: s.sql, Codes: s.volatile, Interactions: s.volatile, Keys: s.keeper,
-		ErrorPage: func(w http.ResponseWriter, r *http.Request, e *provider.Error) { face.ErrorPage(w, r, e) },
-		Now:       s.clock.Now, Log: log,
+		ErrorPage:    func(w http.ResponseWriter, r *http.Request, e *provider.Error) { face.ErrorPage(w, r, e) },
+		From:         func(r *http.Request) (string, string) { return web.From(r, c.TrustedProxies) },
+		RefreshLimit: c.RefreshLimit,
+		Now:          s.clock.Now, Log: log,
 	}); err != nil {
 		return nil, err
 	}
@@ -158,7 +169,8 @@ func build(ctx context.Context, c Config, log *slog.Logger, out io.Writer) (_ *s
 		Secret:     s.secret(keys.PurposeCSRF),
 		SecretByID: s.secretByID(keys.PurposeCSRF),
 		Issuer:     c.URL, Brand: c.Brand, RegistrationOpen: c.registrationOpen(),
-		Ready: s.isReady, Dev: dev, Now: s.clock.Now, Log: log,
+		TrustedProxies: c.TrustedProxies,
+		Ready:          s.isReady, Dev: dev, Now: s.clock.Now, Log: log,
 	}); err != nil {
 		return nil, err
 	}
@@ -167,8 +179,8 @@ func build(ctx context.Context, c Config, log *slog.Logger, out io.Writer) (_ *s
 }
 
 // pendingLetters is the outbox as the relay reads it.
-func (s *server) pendingLetters(ctx context.Context, limit int) ([]mail.Row, error) {
-	letters, err := s.sql.PendingLetters(ctx, limit)
+func (s *server) pendingLetters(ctx context.Context, after string, limit int) ([]mail.Row, error) {
+	letters, err := s.sql.PendingLetters(ctx, after, limit)
 	rows := make([]mail.Row, len(letters))
 	for i, l := range letters {
 		rows[i] = mail.Row(l)
@@ -249,6 +261,10 @@ const (
 	// purgeAfter is how long an ended grant is kept: it is what makes a late
 	// replay of its code or refresh token known for one.
 	purgeAfter = 24 * time.Hour
+	// pendingAfter is how long a registration waits for proof of its mailbox.
+	pendingAfter = 7 * 24 * time.Hour
+	// eventsAfter is how long audit events are kept.
+	eventsAfter = 400 * 24 * time.Hour
 )
 
 // purge removes what has ended, once a minute.
@@ -275,6 +291,8 @@ func (s *server) purgeOnce(ctx context.Context) error {
 	for _, remove := range []func() (int, error){
 		func() (int, error) { return s.sql.DeleteExpiredSessions(ctx, now, purgeBatch) },
 		func() (int, error) { return s.sql.DeleteExpiredGrants(ctx, now.Add(-purgeAfter), purgeBatch) },
+		func() (int, error) { return s.sql.DeletePendingUsers(ctx, now.Add(-pendingAfter), purgeBatch) },
+		func() (int, error) { return s.sql.DeleteEvents(ctx, now.Add(-eventsAfter), purgeBatch) },
 	} {
 		for {
 			n, err := remove()
@@ -286,7 +304,7 @@ func (s *server) purgeOnce(ctx context.Context) error {
 			}
 		}
 	}
-	return nil
+	return purgeLetters(ctx, s.sql, now)
 }
 
 // How shutdown goes on.
@@ -353,7 +371,7 @@ func (s *server) announce() {
 		s.log.Info("embedded mode: everything is in this process, for this machine",
 			"url", s.config.URL, "state", s.config.StateDir,
 			"app", s.config.URL+"/dev/app", "mail", s.config.URL+"/dev/mail")
-		if s.config.EmbeddedAsked && s.config.SMTPURL == "" {
+		if s.config.EmbeddedAsked && !s.config.sends() {
 			s.log.Warn("whoever can reach this server can read its letters at /dev/mail")
 		}
 		return

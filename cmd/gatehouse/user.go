@@ -27,6 +27,7 @@ type userRecord struct {
 	EmailVerified bool      `json:"email_verified"`
 	Name          string    `json:"name"`
 	Status        string    `json:"status"`
+	SecondFactor  bool      `json:"second_factor"`
 	Password      string    `json:"password,omitempty"` // only when it is made
 	CreatedAt     time.Time `json:"created_at"`
 	UpdatedAt     time.Time `json:"updated_at"`
@@ -35,7 +36,8 @@ type userRecord struct {
 func recordOfUser(u storage.User) userRecord {
 	return userRecord{
 		ID: u.ID, Email: u.Email, EmailVerified: u.EmailVerified(), Name: u.Name, Status: string(u.Status),
-		CreatedAt: u.CreatedAt, UpdatedAt: u.UpdatedAt,
+		SecondFactor: u.SecondFactor,
+		CreatedAt:    u.CreatedAt, UpdatedAt: u.UpdatedAt,
 	}
 }
 
@@ -45,6 +47,9 @@ func (r userRecord) text(w io.Writer) {
 		verified = ""
 	}
 	say(w, "id\t%s\nemail\t%s%s\nname\t%s\nstatus\t%s\n", r.ID, plain(r.Email), verified, plain(r.Name), r.Status)
+	if r.SecondFactor {
+		say(w, "second factor\ton\n")
+	}
 	if r.Password != "" {
 		say(w, "password\t%s\n", r.Password)
 	}
@@ -116,6 +121,9 @@ func createUser(ctx context.Context, t terminal, u storage.User, fromInput, veri
 		if errors.Is(err, storage.ErrConflict) {
 			return fmt.Errorf("%s has an account already; \"gatehouse user show %s\" shows it", u.Email, u.Email)
 		}
+		return err
+	}
+	if err := keepEvent(ctx, sql, storage.Event{At: now, Kind: "user.created", UserID: u.ID}); err != nil {
 		return err
 	}
 	r := recordOfUser(u)
@@ -209,15 +217,7 @@ func userShowCommand() command {
 					return err
 				}
 				defer func() { _ = sql.Close() }()
-				var u storage.User
-				if strings.Contains(operands[0], "@") {
-					u, _, err = sql.UserByEmail(ctx, operands[0])
-				} else {
-					u, err = sql.User(ctx, operands[0])
-				}
-				if errors.Is(err, storage.ErrNotFound) {
-					return fmt.Errorf("there is no account %q; \"gatehouse user list\" lists them", operands[0])
-				}
+				u, err := findUser(ctx, sql, operands[0])
 				if err != nil {
 					return err
 				}

@@ -35,20 +35,37 @@ its end: the path of a file that holds the value.
                         valkey://[user:password@]host[:6379], valkeys:// for TLS
   GATEHOUSE_MAIL_KEY    the key that Gatehouse seals letters with: 32 bytes,
                         in hexadecimal or base64
-  GATEHOUSE_SMTP_URL    the mail server: smtp://[user:password@]host[:587] with
-                        STARTTLS, or smtps://[user:password@]host[:465]
   GATEHOUSE_MAIL_FROM   who letters are from: Meridian ID <no-reply@id.example>
                         The name is what letters call the service.
+
+and one of these two:
+
+  GATEHOUSE_SMTP_URL    a mail server: smtp://[user:password@]host[:587] with
+                        STARTTLS, or smtps://[user:password@]host[:465]
+  GATEHOUSE_SMTP2GO_KEY
+                        the API key of an account at smtp2go.com
+
+With GATEHOUSE_SMTP_URL there may be:
+
+  GATEHOUSE_SMTP_CA     certificates in PEM, one of which has signed the mail
+                        server's; without it, those of the system count
+
+example:
+  GATEHOUSE_VALKEY_URL=valkey://valkey GATEHOUSE_MAIL_KEY_FILE=/run/secrets/mail \
+    GATEHOUSE_SMTP_URL_FILE=/run/secrets/smtp \
+    GATEHOUSE_MAIL_FROM="Meridian ID <no-reply@id.example>" gatehouse-worker
 
 SIGTERM and SIGINT stop it after the letters that it is sending.
 `
 
 // The settings, in the order of the usage text.
 const (
-	valkeyURL = "GATEHOUSE_VALKEY_URL"
-	mailKey   = "GATEHOUSE_MAIL_KEY"
-	smtpURL   = "GATEHOUSE_SMTP_URL"
-	mailFrom  = "GATEHOUSE_MAIL_FROM"
+	valkeyURL  = "GATEHOUSE_VALKEY_URL"
+	mailKey    = "GATEHOUSE_MAIL_KEY"
+	mailFrom   = "GATEHOUSE_MAIL_FROM"
+	smtpURL    = "GATEHOUSE_SMTP_URL"
+	smtp2goKey = "GATEHOUSE_SMTP2GO_KEY"
+	smtpCA     = "GATEHOUSE_SMTP_CA"
 )
 
 // run sends letters until ctx ends.
@@ -72,9 +89,9 @@ func run(ctx context.Context, args, environ []string, out, log io.Writer) error 
 	if err != nil {
 		return fmt.Errorf("%s: %w", mailKey, err)
 	}
-	sender, err := mail.NewSMTP(set[smtpURL], set[mailFrom])
+	sender, err := newSender(set)
 	if err != nil {
-		return fmt.Errorf("%s, %s: %w", smtpURL, mailFrom, err)
+		return err
 	}
 	logger := slog.New(slog.NewJSONHandler(log, nil))
 	worker, err := mail.NewWorker(mail.WorkerConfig{
@@ -92,10 +109,39 @@ func run(ctx context.Context, args, environ []string, out, log io.Writer) error 
 	return nil
 }
 
-// settings reads the environment. Every setting is required, and a name that is
-// none of ours stops the start: it is a setting mistyped.
+// newSender returns what sends the letters.
+func newSender(set map[string]string) (mail.Sender, error) {
+	c := mail.SenderConfig{SMTPURL: set[smtpURL], SMTP2GOKey: set[smtp2goKey], From: set[mailFrom]}
+	way := smtpURL
+	switch {
+	case c.SMTPURL != "" && c.SMTP2GOKey != "":
+		return nil, fmt.Errorf("%s and %s are both set; unset one", smtpURL, smtp2goKey)
+	case c.SMTPURL == "" && c.SMTP2GOKey == "":
+		return nil, fmt.Errorf("neither %s nor %s is set; see gatehouse-worker -h", smtpURL, smtp2goKey)
+	case c.SMTP2GOKey != "":
+		way = smtp2goKey
+	}
+	if pem := set[smtpCA]; pem != "" {
+		if c.SMTPURL == "" {
+			return nil, fmt.Errorf("%s goes with %s; unset it", smtpCA, smtpURL)
+		}
+		var err error
+		if c.SMTPRoots, err = mail.ParseRoots([]byte(pem)); err != nil {
+			return nil, fmt.Errorf("%s: %w; the path of a file goes into %s_FILE", smtpCA, err, smtpCA)
+		}
+	}
+	sender, err := mail.NewSender(c)
+	if err != nil {
+		return nil, fmt.Errorf("%s, %s: %w", way, mailFrom, err)
+	}
+	return sender, nil
+}
+
+// settings reads the environment. A name that is none of ours stops the start:
+// it is a setting mistyped.
 func settings(environ []string) (map[string]string, error) {
-	names := []string{valkeyURL, mailKey, smtpURL, mailFrom}
+	required := []string{valkeyURL, mailKey, mailFrom}
+	names := append(required, smtpURL, smtp2goKey, smtpCA)
 	set := make(map[string]string)
 	for _, pair := range environ {
 		name, value, _ := strings.Cut(pair, "=")
@@ -116,9 +162,12 @@ func settings(environ []string) (map[string]string, error) {
 			}
 			value = strings.TrimSpace(string(content))
 		}
+		if value == "" {
+			return nil, fmt.Errorf("%s is empty; give it a value or unset it", name)
+		}
 		set[setting] = value
 	}
-	for _, name := range names {
+	for _, name := range required {
 		if set[name] == "" {
 			return nil, fmt.Errorf("%s is not set; see gatehouse-worker -h", name)
 		}

@@ -3,8 +3,13 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/pem"
+	"io"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -16,6 +21,13 @@ func TestStart(t *testing.T) {
 	v := miniredis.RunT(t)
 	keyFile := filepath.Join(t.TempDir(), "mail.key")
 	if err := os.WriteFile(keyFile, []byte(strings.Repeat("ab", 32)+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	caFile := filepath.Join(t.TempDir(), "ca.pem")
+	server := httptest.NewTLSServer(nil)
+	server.Close()
+	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
+	if err := os.WriteFile(caFile, ca, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	good := []string{
@@ -51,7 +63,15 @@ func TestStart(t *testing.T) {
 		{"a setting of the server stops the start", nil, append([]string{"GATEHOUSE_SEAL_KEY=x"}, good...), "", "unknown setting GATEHOUSE_SEAL_KEY"},
 		{"no queue", nil, without("GATEHOUSE_VALKEY_URL"), "", "GATEHOUSE_VALKEY_URL is not set"},
 		{"no mail key", nil, without("GATEHOUSE_MAIL_KEY"), "", "GATEHOUSE_MAIL_KEY is not set"},
-		{"no mail server", nil, without("GATEHOUSE_SMTP_URL"), "", "GATEHOUSE_SMTP_URL is not set"},
+		{"SMTP2GO", nil, append(without("GATEHOUSE_SMTP_URL"), "GATEHOUSE_SMTP2GO_KEY=api-0123456789abcdef"), "", ""},
+		{"certificates of the mail server", nil, append([]string{"GATEHOUSE_SMTP_CA_FILE=" + caFile}, good...), "", ""},
+		{"no way to send", nil, without("GATEHOUSE_SMTP_URL"), "", "neither GATEHOUSE_SMTP_URL nor GATEHOUSE_SMTP2GO_KEY is set"},
+		{"two ways to send", nil, append([]string{"GATEHOUSE_SMTP2GO_KEY=api-0123456789abcdef"}, good...), "", "GATEHOUSE_SMTP_URL and GATEHOUSE_SMTP2GO_KEY are both set"},
+		{"seed-F5: a key that is none is not repeated", nil, append(without("GATEHOUSE_SMTP_URL"), "GATEHOUSE_SMTP2GO_KEY=api-sec ret"), "", "GATEHOUSE_SMTP2GO_KEY, GATEHOUSE_MAIL_FROM: "},
+		{"certificates for SMTP2GO", nil, append(without("GATEHOUSE_SMTP_URL"), "GATEHOUSE_SMTP2GO_KEY=api-0123456789abcdef", "GATEHOUSE_SMTP_CA_FILE="+caFile), "", "GATEHOUSE_SMTP_CA goes with GATEHOUSE_SMTP_URL"},
+		{"certificates that are a path", nil, append([]string{"GATEHOUSE_SMTP_CA=" + caFile}, good...), "", "the path of a file goes into GATEHOUSE_SMTP_CA_FILE"},
+		{"a setting that is empty", nil, with("GATEHOUSE_SMTP_URL", ""), "", "GATEHOUSE_SMTP_URL is empty"},
+		{"a sender that is none", nil, with("GATEHOUSE_MAIL_FROM", "Meridian ID"), "", "GATEHOUSE_SMTP_URL, GATEHOUSE_MAIL_FROM: "},
 		{"no sender", nil, without("GATEHOUSE_MAIL_FROM"), "", "GATEHOUSE_MAIL_FROM is not set"},
 		{"a key and its file", nil, append([]string{"GATEHOUSE_MAIL_KEY=" + strings.Repeat("ab", 32)}, good...), "", "both set"},
 		{"a key that is none", nil, append(without("GATEHOUSE_MAIL_KEY"), "GATEHOUSE_MAIL_KEY=abc"), "", "GATEHOUSE_MAIL_KEY: "},
@@ -80,5 +100,26 @@ func TestStart(t *testing.T) {
 				t.Errorf("printed %q, want %q in it", out.String(), tt.out)
 			}
 		})
+	}
+}
+
+// TestUsage has the help name every setting, and nothing that is none.
+func TestUsage(t *testing.T) {
+	var out bytes.Buffer
+	if err := run(t.Context(), []string{"-h"}, nil, &out, io.Discard); err != nil {
+		t.Fatal(err)
+	}
+	named := regexp.MustCompile("GATEHOUSE_[A-Z0-9_]+").FindAllString(out.String(), -1)
+	for i, name := range named {
+		named[i] = strings.TrimSuffix(name, "_FILE")
+	}
+	slices.Sort(named)
+	named = slices.Compact(named)
+	want := []string{mailFrom, mailKey, smtp2goKey, smtpCA, smtpURL, valkeyURL}
+	if !slices.Equal(named, want) {
+		t.Errorf("-h names\n%q, want\n%q", named, want)
+	}
+	if !strings.Contains(out.String(), "example:") {
+		t.Error("-h has no example")
 	}
 }

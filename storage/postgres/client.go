@@ -94,6 +94,26 @@ func (db *DB) PutConsent(ctx context.Context, c storage.Consent) error {
 	return err
 }
 
+// ListConsents implements [storage.Consents].
+func (db *DB) ListConsents(ctx context.Context, userID string) ([]storage.Consent, error) {
+	rows, err := db.q.ListConsents(ctx, userID)
+	return row.Records(rows, func(c pgdb.Consent) storage.Consent { return row.Consent(c).Record() }), err
+}
+
+// WithdrawConsent implements [storage.Consents].
+func (db *DB) WithdrawConsent(ctx context.Context, userID, clientID string, now time.Time) error {
+	return db.tx(ctx, func(q *pgdb.Queries) error {
+		if err := q.DeleteConsent(ctx, pgdb.DeleteConsentParams{UserID: userID, ClientID: clientID}); err != nil {
+			return err
+		}
+		return q.RevokeGrantsToClient(ctx, pgdb.RevokeGrantsToClientParams{
+			Now:      column.Time(now),
+			UserID:   userID,
+			ClientID: clientID,
+		})
+	})
+}
+
 // DeleteConsent implements [storage.Consents].
 func (db *DB) DeleteConsent(ctx context.Context, userID, clientID string) error {
 	return db.q.DeleteConsent(ctx, pgdb.DeleteConsentParams{UserID: userID, ClientID: clientID})

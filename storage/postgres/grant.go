@@ -65,6 +65,12 @@ func (db *DB) GrantByHandle(ctx context.Context, handleHash []byte) (storage.Gra
 	return row.Grant(g).Record(), found(err)
 }
 
+// ListGrants implements [storage.Grants].
+func (db *DB) ListGrants(ctx context.Context, userID string, now time.Time) ([]storage.Grant, error) {
+	rows, err := db.q.ListGrants(ctx, pgdb.ListGrantsParams{UserID: userID, Now: column.Time(now)})
+	return row.Records(rows, func(g pgdb.Grant) storage.Grant { return row.Grant(g).Record() }), err
+}
+
 // RevokeGrant implements [storage.Grants].
 func (db *DB) RevokeGrant(ctx context.Context, id string, now time.Time) error {
 	return db.q.RevokeGrant(ctx, pgdb.RevokeGrantParams{Now: column.Time(now), ID: id})

@@ -13,8 +13,11 @@ import (
 // CreateSession implements [storage.Sessions].
 func (db *DB) CreateSession(ctx context.Context, s storage.Session, replaces string) error {
 	return db.tx(ctx, func(q *pgdb.Queries) error {
-		// First the old one, whose id the new one may keep.
 		if replaces != "" {
+			// First the user, then the old session, whose id the new one may keep.
+			if _, err := q.LockUser(ctx, pgdb.LockUserParams{UserID: s.UserID, UserEpoch: s.UserEpoch}); err != nil {
+				return found(err)
+			}
 			if err := q.DeleteSession(ctx, replaces); err != nil {
 				return err
 			}
@@ -28,6 +31,8 @@ func (db *DB) CreateSession(ctx context.Context, s storage.Session, replaces str
 			CreatedAt:  column.Time(s.CreatedAt),
 			ExpiresAt:  column.Time(s.ExpiresAt),
 			EndsAt:     column.Time(s.EndsAt),
+			UserAgent:  s.UserAgent,
+			Address:    s.Address,
 			UserID:     s.UserID,
 			UserEpoch:  s.UserEpoch,
 		}))
@@ -54,10 +59,30 @@ func (db *DB) EndSession(ctx context.Context, id string, now time.Time) error {
 		if err := q.DeleteSession(ctx, id); err != nil {
 			return err
 		}
-		return q.RevokeGrantsOfSession(ctx, pgdb.RevokeGrantsOfSessionParams{
-			Now:       column.Time(now),
-			SessionID: id,
-		})
+		return revokeGrantsOfSession(ctx, q, id, now)
+	})
+}
+
+func revokeGrantsOfSession(ctx context.Context, q *pgdb.Queries, id string, now time.Time) error {
+	return q.RevokeGrantsOfSession(ctx, pgdb.RevokeGrantsOfSessionParams{
+		Now:       column.Time(now),
+		SessionID: id,
+	})
+}
+
+// ListSessions implements [storage.Sessions].
+func (db *DB) ListSessions(ctx context.Context, userID string, now time.Time) ([]storage.Session, error) {
+	rows, err := db.q.ListSessions(ctx, pgdb.ListSessionsParams{UserID: userID, Now: column.Time(now)})
+	return row.Records(rows, func(s pgdb.Session) storage.Session { return row.Session(s).Record() }), err
+}
+
+// EndSessionOf implements [storage.Sessions].
+func (db *DB) EndSessionOf(ctx context.Context, userID, id string, now time.Time) error {
+	return db.tx(ctx, func(q *pgdb.Queries) error {
+		if err := changed(q.DeleteSessionOf(ctx, pgdb.DeleteSessionOfParams{ID: id, UserID: userID})); err != nil {
+			return err
+		}
+		return revokeGrantsOfSession(ctx, q, id, now)
 	})
 }
 

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/gatehouse-id/gatehouse/storage"
@@ -95,16 +96,22 @@ func (db *DB) PasswordHashes(ctx context.Context, userID string) ([]string, erro
 }
 
 // SetPassword implements [storage.Users].
-func (db *DB) SetPassword(ctx context.Context, c storage.PasswordChange) (int64, error) {
-	now := column.Time(c.Now)
+func (db *DB) SetPassword(ctx context.Context, c storage.PasswordChange, letters ...storage.Letter) (int64, error) {
 	var epoch int64
-	err := db.tx(ctx, func(q *pgdb.Queries) error {
-		// The user first: whoever is about to insert a session or a grant of
-		// the old epoch has a lock on this row, or finds the new epoch.
+	err := conflict(db.tx(ctx, func(q *pgdb.Queries) error {
 		var err error
-		epoch, err = q.RaiseEpoch(ctx, pgdb.RaiseEpochParams{Now: now, ID: c.UserID})
+		epoch, err = q.RaiseEpoch(ctx, pgdb.RaiseEpochParams{Now: column.Time(c.Now), ID: c.UserID})
 		if err != nil {
 			return found(err)
+		}
+		if c.Replaces != "" {
+			current, err := q.PasswordHashes(ctx, pgdb.PasswordHashesParams{UserID: c.UserID, MaxRows: 1})
+			if err != nil {
+				return err
+			}
+			if !slices.Contains(current, c.Replaces) {
+				return storage.ErrConflict
+			}
 		}
 		if err := addPassword(ctx, q, c.UserID, c.PasswordHash, c.Now); err != nil {
 			return err
@@ -115,31 +122,69 @@ func (db *DB) SetPassword(ctx context.Context, c storage.PasswordChange) (int64,
 		}); err != nil {
 			return err
 		}
-		if err := q.DeleteOtherSessions(ctx, pgdb.DeleteOtherSessionsParams{
-			UserID: c.UserID,
-			Keep:   c.KeepSession,
-		}); err != nil {
+		if err := endOthers(ctx, q, c.UserID, epoch, c.Keep, c.Now); err != nil {
 			return err
 		}
-		if err := q.CarrySession(ctx, pgdb.CarrySessionParams{
-			Epoch:  epoch,
-			ID:     c.KeepSession,
-			UserID: c.UserID,
-		}); err != nil {
+		return addLetters(ctx, q, letters)
+	}))
+	if err != nil {
+		return 0, err
+	}
+	return epoch, nil
+}
+
+// UpgradePassword implements [storage.Users].
+func (db *DB) UpgradePassword(ctx context.Context, userID, old, hash string) error {
+	n, err := db.q.UpgradePassword(ctx, pgdb.UpgradePasswordParams{Hash: hash, UserID: userID, Old: old})
+	if err == nil && n == 0 {
+		return storage.ErrConflict
+	}
+	return err
+}
+
+// ChangeEmail implements [storage.Users].
+func (db *DB) ChangeEmail(ctx context.Context, userID, email string, now time.Time, letters ...storage.Letter) error {
+	return conflict(db.tx(ctx, func(q *pgdb.Queries) error {
+		if err := changed(q.ChangeEmail(ctx, pgdb.ChangeEmailParams{
+			Email:    email,
+			EmailKey: storage.EmailKey(email),
+			Now:      column.Time(now),
+			ID:       userID,
+		})); err != nil {
 			return err
 		}
-		if err := q.RevokeOtherGrants(ctx, pgdb.RevokeOtherGrantsParams{
-			Now:    now,
-			UserID: c.UserID,
-			Keep:   c.KeepGrant,
-		}); err != nil {
-			return err
-		}
-		return q.CarryGrant(ctx, pgdb.CarryGrantParams{
-			Epoch:  epoch,
-			ID:     c.KeepGrant,
-			UserID: c.UserID,
+		return addLetters(ctx, q, letters)
+	}))
+}
+
+// SetStatus implements [storage.Users].
+func (db *DB) SetStatus(ctx context.Context, userID string, s storage.UserStatus, now time.Time, letters ...storage.Letter) error {
+	return conflict(db.tx(ctx, func(q *pgdb.Queries) error {
+		epoch, err := q.SetStatus(ctx, pgdb.SetStatusParams{
+			Status: string(s),
+			Now:    column.Time(now),
+			ID:     userID,
 		})
+		if err != nil {
+			return found(err)
+		}
+		if err := endOthers(ctx, q, userID, epoch, storage.Kept{}, now); err != nil {
+			return err
+		}
+		return addLetters(ctx, q, letters)
+	}))
+}
+
+// EndEverything implements [storage.Users].
+func (db *DB) EndEverything(ctx context.Context, userID string, keep storage.Kept, now time.Time) (int64, error) {
+	var epoch int64
+	err := db.tx(ctx, func(q *pgdb.Queries) error {
+		var err error
+		epoch, err = q.RaiseEpoch(ctx, pgdb.RaiseEpochParams{Now: column.Time(now), ID: userID})
+		if err != nil {
+			return found(err)
+		}
+		return endOthers(ctx, q, userID, epoch, keep, now)
 	})
 	if err != nil {
 		return 0, err
@@ -147,24 +192,62 @@ func (db *DB) SetPassword(ctx context.Context, c storage.PasswordChange) (int64,
 	return epoch, nil
 }
 
-// SetStatus implements [storage.Users].
-func (db *DB) SetStatus(ctx context.Context, userID string, s storage.UserStatus, now time.Time) error {
-	return db.tx(ctx, func(q *pgdb.Queries) error {
-		if err := changed(q.SetStatus(ctx, pgdb.SetStatusParams{
-			Status: string(s),
-			Now:    column.Time(now),
-			ID:     userID,
-		})); err != nil {
+// endOthers ends all that the user had before the epoch, but what is kept.
+// The epoch was raised first, in the same transaction: whoever is about to
+// insert a session or a grant of the epoch before has a lock on the user's row,
+// or finds the new epoch.
+func endOthers(ctx context.Context, q *pgdb.Queries, userID string, epoch int64, keep storage.Kept, now time.Time) error {
+	if err := q.DeleteOtherSessions(ctx, pgdb.DeleteOtherSessionsParams{
+		UserID: userID,
+		Keep:   keep.Session,
+	}); err != nil {
+		return err
+	}
+	if err := q.CarrySession(ctx, pgdb.CarrySessionParams{
+		Epoch:  epoch,
+		ID:     keep.Session,
+		UserID: userID,
+	}); err != nil {
+		return err
+	}
+	if err := q.RevokeOtherGrants(ctx, pgdb.RevokeOtherGrantsParams{
+		Now:    column.Time(now),
+		UserID: userID,
+		Keep:   keep.Grant,
+	}); err != nil {
+		return err
+	}
+	return q.CarryGrant(ctx, pgdb.CarryGrantParams{
+		Epoch:  epoch,
+		ID:     keep.Grant,
+		UserID: userID,
+	})
+}
+
+// DeleteUser implements [storage.Users]. The schema deletes everything but the
+// grants.
+func (db *DB) DeleteUser(ctx context.Context, userID string, now time.Time, letters ...storage.Letter) error {
+	return conflict(db.tx(ctx, func(q *pgdb.Queries) error {
+		if err := changed(q.DeleteUser(ctx, userID)); err != nil {
 			return err
 		}
-		if err := q.DeleteSessionsOfUser(ctx, userID); err != nil {
-			return err
-		}
-		return q.RevokeGrantsOfUser(ctx, pgdb.RevokeGrantsOfUserParams{
+		if err := q.RevokeOtherGrants(ctx, pgdb.RevokeOtherGrantsParams{
 			Now:    column.Time(now),
 			UserID: userID,
-		})
+		}); err != nil {
+			return err
+		}
+		return addLetters(ctx, q, letters)
+	}))
+}
+
+// DeletePendingUsers implements [storage.Users].
+func (db *DB) DeletePendingUsers(ctx context.Context, before time.Time, limit int) (int, error) {
+	n, err := db.q.DeletePendingUsers(ctx, pgdb.DeletePendingUsersParams{
+		Before:  column.Time(before),
+		MaxRows: int64(limit),
 	})
+	return int(n), err
 }
 
 // ListUsers implements [storage.Users].

@@ -8,11 +8,16 @@ WHERE grants.id = sqlc.arg(id) AND grants.revoked_at IS NULL
 -- name: GrantByHandle :one
 SELECT * FROM grants WHERE handle_hash = sqlc.arg(handle_hash);
 
+-- name: ListGrants :many
+SELECT grants.*
+FROM grants
+JOIN users ON users.id = grants.user_id AND users.status = 'active' AND users.epoch = grants.user_epoch
+WHERE grants.user_id = sqlc.arg(user_id) AND grants.revoked_at IS NULL
+    AND grants.expires_at > sqlc.arg(now) AND grants.ends_at > sqlc.arg(now)
+ORDER BY grants.created_at DESC, grants.id DESC;
+
 -- name: RevokeGrant :exec
 UPDATE grants SET revoked_at = sqlc.arg(now) WHERE id = sqlc.arg(id) AND revoked_at IS NULL;
-
--- name: RevokeGrantsOfUser :exec
-UPDATE grants SET revoked_at = sqlc.arg(now) WHERE user_id = sqlc.arg(user_id) AND revoked_at IS NULL;
 
 -- name: RevokeOtherGrants :exec
 UPDATE grants SET revoked_at = sqlc.arg(now)
@@ -29,6 +34,11 @@ WHERE session_id = sqlc.arg(session_id) AND session_id <> '' AND NOT offline_acc
 
 -- name: RevokeGrantsOfClient :exec
 UPDATE grants SET revoked_at = sqlc.arg(now) WHERE client_id = sqlc.arg(client_id) AND revoked_at IS NULL;
+
+-- RevokeGrantsToClient is for one user's consent withdrawn.
+-- name: RevokeGrantsToClient :exec
+UPDATE grants SET revoked_at = sqlc.arg(now)
+WHERE user_id = sqlc.arg(user_id) AND client_id = sqlc.arg(client_id) AND revoked_at IS NULL;
 
 -- ReplayGrant revokes the grant, and writes it revoked when there is none, so
 -- that the insert of a slower first redemption finds its id taken. Such a row

@@ -5,6 +5,13 @@ JOIN users ON users.id = sessions.user_id AND users.status = 'active' AND users.
 WHERE sessions.secret_hash = sqlc.arg(secret_hash)
     AND sessions.expires_at > sqlc.arg(now) AND sessions.ends_at > sqlc.arg(now);
 
+-- name: ListSessions :many
+SELECT sessions.*
+FROM sessions
+JOIN users ON users.id = sessions.user_id AND users.status = 'active' AND users.epoch = sessions.user_epoch
+WHERE sessions.user_id = sqlc.arg(user_id) AND sessions.expires_at > sqlc.arg(now) AND sessions.ends_at > sqlc.arg(now)
+ORDER BY sessions.created_at DESC, sessions.id DESC;
+
 -- name: TouchSession :exec
 UPDATE sessions
 SET expires_at = CASE WHEN ends_at < sqlc.arg(expires_at) THEN ends_at ELSE sqlc.arg(expires_at) END
@@ -13,8 +20,8 @@ WHERE id = sqlc.arg(id);
 -- name: DeleteSession :exec
 DELETE FROM sessions WHERE id = sqlc.arg(id);
 
--- name: DeleteSessionsOfUser :exec
-DELETE FROM sessions WHERE user_id = sqlc.arg(user_id);
+-- name: DeleteSessionOf :execrows
+DELETE FROM sessions WHERE id = sqlc.arg(id) AND user_id = sqlc.arg(user_id);
 
 -- name: DeleteOtherSessions :exec
 DELETE FROM sessions WHERE user_id = sqlc.arg(user_id) AND id <> sqlc.arg(keep);

@@ -21,10 +21,32 @@ SET epoch = epoch + 1, updated_at = sqlc.arg(now)
 WHERE id = sqlc.arg(id)
 RETURNING epoch;
 
--- name: SetStatus :execrows
+-- name: SetStatus :one
 UPDATE users
-SET status = sqlc.arg(status), epoch = epoch + 1, updated_at = sqlc.arg(now)
-WHERE id = sqlc.arg(id);
+SET status = CASE
+        WHEN CAST(sqlc.arg(status) AS text) = 'active' AND email_verified_at IS NULL THEN 'pending'
+        ELSE CAST(sqlc.arg(status) AS text) END,
+    epoch = epoch + 1, updated_at = sqlc.arg(now)
+WHERE id = sqlc.arg(id)
+RETURNING epoch;
+
+-- name: ChangeEmail :execrows
+UPDATE users
+SET email = sqlc.arg(email), email_key = sqlc.arg(email_key), email_verified_at = sqlc.arg(now), updated_at = sqlc.arg(now)
+WHERE id = sqlc.arg(id) AND status = 'active';
+
+-- name: DeleteUser :execrows
+DELETE FROM users WHERE id = sqlc.arg(id);
+
+-- DeletePendingUsers judges each row once more when it has the lock: the user
+-- may have proved the mailbox or registered again in the meantime.
+-- name: DeletePendingUsers :execrows
+DELETE FROM users
+WHERE id IN (
+    SELECT u.id FROM users u
+    WHERE u.status = 'pending' AND u.email_verified_at IS NULL AND u.updated_at < sqlc.arg(before)
+    ORDER BY u.updated_at LIMIT CAST(sqlc.arg(max_rows) AS bigint)
+) AND status = 'pending' AND email_verified_at IS NULL AND updated_at < sqlc.arg(before);
 
 -- name: User :one
 SELECT * FROM users WHERE id = sqlc.arg(id);
@@ -47,6 +69,11 @@ VALUES (
     (SELECT COALESCE(MAX(p.seq), 0) + 1 FROM passwords p WHERE p.user_id = sqlc.arg(user_id)),
     sqlc.arg(hash), sqlc.arg(now)
 );
+
+-- name: UpgradePassword :execrows
+UPDATE passwords SET hash = sqlc.arg(hash)
+WHERE passwords.user_id = sqlc.arg(user_id) AND passwords.hash = sqlc.arg(old)
+    AND passwords.seq = (SELECT MAX(p.seq) FROM passwords p WHERE p.user_id = sqlc.arg(user_id));
 
 -- name: PasswordHashes :many
 SELECT hash FROM passwords WHERE user_id = sqlc.arg(user_id) ORDER BY seq DESC LIMIT CAST(sqlc.arg(max_rows) AS bigint);

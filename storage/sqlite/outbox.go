@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"context"
+	"time"
 
 	"github.com/gatehouse-id/gatehouse/storage"
 	"github.com/gatehouse-id/gatehouse/storage/internal/column"
@@ -32,9 +33,25 @@ func addLetters(ctx context.Context, q *litedb.Queries, letters []storage.Letter
 }
 
 // PendingLetters implements [storage.Outbox].
-func (db *DB) PendingLetters(ctx context.Context, limit int) ([]storage.Letter, error) {
-	rows, err := db.reads.PendingLetters(ctx, int64(limit))
+func (db *DB) PendingLetters(ctx context.Context, after string, limit int) ([]storage.Letter, error) {
+	rows, err := db.reads.PendingLetters(ctx, litedb.PendingLettersParams{After: after, MaxRows: int64(limit)})
 	return row.Records(rows, func(l litedb.Letter) storage.Letter { return row.Letter(l).Record() }), err
+}
+
+// ListLetters implements [storage.Outbox].
+func (db *DB) ListLetters(ctx context.Context, after string, limit int) ([]storage.Letter, error) {
+	rows, err := db.reads.ListLetters(ctx, litedb.ListLettersParams{After: after, MaxRows: int64(limit)})
+	return row.Records(rows, func(l litedb.Letter) storage.Letter { return row.Letter(l).Record() }), err
+}
+
+// FailLetter implements [storage.Outbox].
+func (db *DB) FailLetter(ctx context.Context, id, failure string, now time.Time) error {
+	return db.writes.FailLetter(ctx, litedb.FailLetterParams{Now: column.Time(now), Failure: failure, ID: id})
+}
+
+// RetryLetter implements [storage.Outbox].
+func (db *DB) RetryLetter(ctx context.Context, id string) error {
+	return changed(db.writes.RetryLetter(ctx, id))
 }
 
 // DeleteLetter implements [storage.Outbox].

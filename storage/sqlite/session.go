@@ -28,6 +28,8 @@ func (db *DB) CreateSession(ctx context.Context, s storage.Session, replaces str
 			CreatedAt:  column.Time(s.CreatedAt),
 			ExpiresAt:  column.Time(s.ExpiresAt),
 			EndsAt:     column.Time(s.EndsAt),
+			UserAgent:  s.UserAgent,
+			Address:    s.Address,
 			UserID:     s.UserID,
 			UserEpoch:  s.UserEpoch,
 		}))
@@ -54,10 +56,30 @@ func (db *DB) EndSession(ctx context.Context, id string, now time.Time) error {
 		if err := q.DeleteSession(ctx, id); err != nil {
 			return err
 		}
-		return q.RevokeGrantsOfSession(ctx, litedb.RevokeGrantsOfSessionParams{
-			Now:       column.Time(now),
-			SessionID: id,
-		})
+		return revokeGrantsOfSession(ctx, q, id, now)
+	})
+}
+
+func revokeGrantsOfSession(ctx context.Context, q *litedb.Queries, id string, now time.Time) error {
+	return q.RevokeGrantsOfSession(ctx, litedb.RevokeGrantsOfSessionParams{
+		Now:       column.Time(now),
+		SessionID: id,
+	})
+}
+
+// ListSessions implements [storage.Sessions].
+func (db *DB) ListSessions(ctx context.Context, userID string, now time.Time) ([]storage.Session, error) {
+	rows, err := db.reads.ListSessions(ctx, litedb.ListSessionsParams{UserID: userID, Now: column.Time(now)})
+	return row.Records(rows, func(s litedb.Session) storage.Session { return row.Session(s).Record() }), err
+}
+
+// EndSessionOf implements [storage.Sessions].
+func (db *DB) EndSessionOf(ctx context.Context, userID, id string, now time.Time) error {
+	return db.tx(ctx, db.writer, func(q *litedb.Queries) error {
+		if err := changed(q.DeleteSessionOf(ctx, litedb.DeleteSessionOfParams{ID: id, UserID: userID})); err != nil {
+			return err
+		}
+		return revokeGrantsOfSession(ctx, q, id, now)
 	})
 }
 

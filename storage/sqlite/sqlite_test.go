@@ -109,7 +109,7 @@ func TestOpen(t *testing.T) {
 	if current, wanted, err := db.SchemaVersion(ctx); err != nil || current != wanted {
 		t.Errorf("opened again: version %d of %d, %v", current, wanted, err)
 	}
-	got, err := db.PendingLetters(ctx, 10)
+	got, err := db.PendingLetters(ctx, "", 10)
 	if err != nil || !reflect.DeepEqual(got, []storage.Letter{letter}) {
 		t.Errorf("opened again: %v, %v", got, err)
 	}

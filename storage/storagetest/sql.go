@@ -25,7 +25,15 @@ func TestSQL(t *testing.T, open func(t *testing.T) storage.SQL) {
 		{"users", testUsers},
 		{"registration", testRegistration},
 		{"passwords", testPasswords},
+		{"upgrades of passwords", testUpgrades},
+		{"endings", testEndings},
+		{"addresses", testAddresses},
 		{"status", testStatus},
+		{"deletion", testDeletion},
+		{"pending users", testPendingUsers},
+		{"second factors", testSecondFactors},
+		{"time-steps", testTimeSteps},
+		{"recovery codes", testRecoveryCodes},
 		{"clients", testClients},
 		{"consents", testConsents},
 		{"sessions", testSessions},
@@ -33,6 +41,7 @@ func TestSQL(t *testing.T, open func(t *testing.T) storage.SQL) {
 		{"rotation", testRotation},
 		{"races of rotations", testRotationRaces},
 		{"races of users", testUserRaces},
+		{"races of everything", testEveryRace},
 		{"replays", testReplays},
 		{"keys", testKeys},
 		{"letters", testLetters},
@@ -58,6 +67,8 @@ func TestStatements(t *testing.T, open func(t *testing.T, onQuery func(sql strin
 	s := newSession(u)
 	must(t, db.CreateSession(t.Context(), s, ""))
 	g := newGrant(u)
+	enrolled := addUser(t, db)
+	enable(t, db, enrolled)
 
 	for _, c := range []struct {
 		name string
@@ -77,6 +88,16 @@ func TestStatements(t *testing.T, open func(t *testing.T, onQuery func(sql strin
 		{"SessionBySecret is one statement", func() error {
 			_, _, err := db.SessionBySecret(t.Context(), s.SecretHash, noon)
 			return err
+		}},
+		{"SpendTOTP is one statement", func() error {
+			return db.SpendTOTP(t.Context(), enrolled.ID, step+1, noon)
+		}},
+		{"FailSecondFactor is one statement", func() error {
+			_, err := db.FailSecondFactor(t.Context(), enrolled.ID, noon)
+			return err
+		}},
+		{"UpgradePassword is one statement", func() error {
+			return db.UpgradePassword(t.Context(), u.ID, "hash of "+u.ID, "better")
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -111,6 +132,12 @@ func TestByHand(t *testing.T, db storage.SQL, exec func(sql, arg string) error) 
 			want(t, "Rotate", err, storage.ErrNotFound)
 			_, _, err = db.SessionBySecret(t.Context(), s.SecretHash, noon)
 			want(t, "SessionBySecret", err, storage.ErrNotFound)
+			grants, err := db.ListGrants(t.Context(), u.ID, noon)
+			must(t, err)
+			equal(t, "grants listed", len(grants), 0)
+			sessions, err := db.ListSessions(t.Context(), u.ID, noon)
+			must(t, err)
+			equal(t, "sessions listed", len(sessions), 0)
 			equal(t, "the grant kept", grant(t, db, g), g)
 		})
 	}
@@ -190,6 +217,8 @@ func newSession(u storage.User) storage.Session {
 		CreatedAt:  noon,
 		ExpiresAt:  after(time.Hour),
 		EndsAt:     after(8 * time.Hour),
+		UserAgent:  "Mozilla/5.0 (X11; Linux x86_64)",
+		Address:    "2001:db8::1",
 	}
 }
 
@@ -288,7 +317,7 @@ func grant(t *testing.T, db storage.SQL, g storage.Grant) storage.Grant {
 
 func letters(t *testing.T, db storage.SQL) []storage.Letter {
 	t.Helper()
-	l, err := db.PendingLetters(t.Context(), 100)
+	l, err := db.PendingLetters(t.Context(), "", 100)
 	must(t, err)
 	return l
 }
@@ -305,6 +334,27 @@ func together(n int, do func(i int)) {
 	}
 	close(gate)
 	wg.Wait()
+}
+
+// one says that of several calls one succeeded and which, and that the others
+// got the error.
+func one(t *testing.T, errs []error, others error) (winner int) {
+	t.Helper()
+	winner = -1
+	for i, err := range errs {
+		switch {
+		case err != nil:
+			want(t, "a loser", err, others)
+		case winner >= 0:
+			t.Error("a second winner")
+		default:
+			winner = i
+		}
+	}
+	if winner < 0 {
+		t.Fatal("no winner")
+	}
+	return winner
 }
 
 func testUsers(t *testing.T, db storage.SQL) {
@@ -387,15 +437,7 @@ func testUsers(t *testing.T, db storage.SQL) {
 			u.Email = "race@example.com"
 			errs[i] = db.CreateUser(ctx, u, "hash")
 		})
-		won := 0
-		for _, err := range errs {
-			if err == nil {
-				won++
-				continue
-			}
-			want(t, "CreateUser", err, storage.ErrConflict)
-		}
-		equal(t, "winners", won, 1)
+		one(t, errs[:], storage.ErrConflict)
 	})
 	t.Run("users are listed by id, page by page", func(t *testing.T) {
 		all, err := db.ListUsers(ctx, "", 1000)
@@ -507,60 +549,48 @@ func testPasswords(t *testing.T, db storage.SQL) {
 		must(t, err)
 		equal(t, "hashes of another", hashes, []string{"hash of " + other.ID})
 	})
-	t.Run("sec-D6 a new password ends all but what made the change", func(t *testing.T) {
-		u, other := addUser(t, db), addUser(t, db)
-		kept, ended, others := newSession(u), newSession(u), newSession(other)
-		for _, s := range []storage.Session{kept, ended, others} {
-			must(t, db.CreateSession(ctx, s, ""))
+	t.Run("a password proved against one that was replaced changes nothing", func(t *testing.T) {
+		u := addUser(t, db)
+		change := storage.PasswordChange{UserID: u.ID, PasswordHash: "second", Replaces: "hash of " + u.ID, Now: after(time.Minute)}
+		epoch, err := db.SetPassword(ctx, change)
+		must(t, err)
+		u.Epoch, u.UpdatedAt = epoch, change.Now
+		s, g := newSession(u), addGrant(t, db, u)
+		must(t, db.CreateSession(ctx, s, ""))
+		before := letters(t, db)
+
+		for _, replaces := range []string{change.Replaces, "never"} {
+			_, err = db.SetPassword(ctx, storage.PasswordChange{
+				UserID: u.ID, PasswordHash: "third", Replaces: replaces, Now: after(time.Hour),
+			}, newLetter())
+			want(t, "SetPassword", err, storage.ErrConflict)
 		}
-		keptGrant, endedGrant, othersGrant := addGrant(t, db, u), addGrant(t, db, u), addGrant(t, db, other)
-		now := after(time.Minute)
-		epoch, err := db.SetPassword(ctx, storage.PasswordChange{
-			UserID: u.ID, PasswordHash: "new", KeepSession: kept.ID, KeepGrant: keptGrant.ID, Now: now,
-		})
+		wantUser(t, db, u)
+		hashes, err := db.PasswordHashes(ctx, u.ID)
 		must(t, err)
-		u.Epoch, u.UpdatedAt = epoch, now
-		kept.UserEpoch, keptGrant.UserEpoch = epoch, epoch
+		equal(t, "hashes", hashes, []string{"second", "hash of " + u.ID})
+		equal(t, "letters", letters(t, db), before)
+		_, _, err = db.SessionBySecret(ctx, s.SecretHash, noon)
+		must(t, err)
+		_, _, err = db.LiveGrant(ctx, g.ID, noon)
+		must(t, err)
 
-		s, su, err := db.SessionBySecret(ctx, kept.SecretHash, now)
-		must(t, err)
-		equal(t, "the session kept", s, kept)
-		equal(t, "its user", su, u)
-		g, gu, err := db.LiveGrant(ctx, keptGrant.ID, now)
-		must(t, err)
-		equal(t, "the grant kept", g, keptGrant)
-		equal(t, "its user", gu, u)
-
-		_, _, err = db.SessionBySecret(ctx, ended.SecretHash, now)
-		want(t, "the other session", err, storage.ErrNotFound)
-		equal(t, "the other grant is revoked", grant(t, db, endedGrant).RevokedAt, now)
-		_, _, err = db.Rotate(ctx, rotation(endedGrant))
-		want(t, "its refresh token", err, storage.ErrNotFound)
-
-		_, _, err = db.SessionBySecret(ctx, others.SecretHash, now)
-		must(t, err)
-		_, _, err = db.LiveGrant(ctx, othersGrant.ID, now)
-		must(t, err)
+		_, err = db.SetPassword(ctx, storage.PasswordChange{UserID: newID(), PasswordHash: "x", Replaces: "y", Now: noon})
+		want(t, "of nobody", err, storage.ErrNotFound)
 	})
-	t.Run("a change keeps nothing of another user, and nothing that is dead", func(t *testing.T) {
-		u, other := addUser(t, db), addUser(t, db)
-		session := newSession(other)
-		must(t, db.CreateSession(ctx, session, ""))
-		g := addGrant(t, db, other)
-		revoked := addGrant(t, db, u)
-		must(t, db.RevokeGrant(ctx, revoked.ID, noon))
-		for _, keep := range []string{g.ID, revoked.ID} {
-			_, err := db.SetPassword(ctx, storage.PasswordChange{
-				UserID: u.ID, PasswordHash: "new", KeepSession: session.ID, KeepGrant: keep, Now: after(time.Minute),
-			})
-			must(t, err)
-		}
-		s, _, err := db.SessionBySecret(ctx, session.SecretHash, noon)
+	t.Run("seed-B1 of 16 changes proved against one password one wins", func(t *testing.T) {
+		u := addUser(t, db)
+		var errs [16]error
+		together(len(errs), func(i int) {
+			_, errs[i] = db.SetPassword(ctx, storage.PasswordChange{
+				UserID: u.ID, PasswordHash: fmt.Sprint("new ", i), Replaces: "hash of " + u.ID, Now: after(time.Minute),
+			}, newLetter())
+		})
+		winner := one(t, errs[:], storage.ErrConflict)
+		hashes, err := db.PasswordHashes(ctx, u.ID)
 		must(t, err)
-		equal(t, "another's session", s, session)
-		equal(t, "another's grant", grant(t, db, g), g)
-		revoked.RevokedAt = noon
-		equal(t, "the revoked grant", grant(t, db, revoked), revoked)
+		equal(t, "hashes", hashes, []string{fmt.Sprint("new ", winner), "hash of " + u.ID})
+		equal(t, "letters", len(letters(t, db)), 1)
 	})
 }
 
@@ -603,6 +633,31 @@ func testStatus(t *testing.T, db storage.SQL) {
 		// The session is removed, not only dead: its id can be taken again.
 		s.UserEpoch = after1.Epoch
 		must(t, db.CreateSession(ctx, s, ""))
+	})
+	t.Run("seed-A3 lifting the suspension of somebody who never proved the mailbox proves nothing", func(t *testing.T) {
+		u := addPending(t, db)
+		now := after(time.Minute)
+		must(t, db.SetStatus(ctx, u.ID, storage.UserSuspended, now))
+		u.Status, u.Epoch, u.UpdatedAt = storage.UserSuspended, u.Epoch+1, now
+		wantUser(t, db, u)
+		want(t, "a code shown in the meantime", db.VerifyEmail(ctx, u.ID, storage.Registration{}, now), storage.ErrNotFound)
+
+		must(t, db.SetStatus(ctx, u.ID, storage.UserActive, now))
+		u.Status, u.Epoch = storage.UserPending, u.Epoch+1
+		wantUser(t, db, u)
+		must(t, db.VerifyEmail(ctx, u.ID, storage.Registration{}, now))
+		u.Status, u.EmailVerifiedAt = storage.UserActive, now
+		wantUser(t, db, u)
+	})
+	t.Run("a status and its letters are written together or not at all", func(t *testing.T) {
+		u, l := addUser(t, db), newLetter()
+		must(t, db.SetStatus(ctx, u.ID, storage.UserActive, noon, l))
+		equal(t, "letters", letters(t, db), []storage.Letter{l})
+		want(t, "SetStatus", db.SetStatus(ctx, u.ID, storage.UserSuspended, after(time.Hour), newLetter(), l), storage.ErrConflict)
+		want(t, "SetStatus", db.SetStatus(ctx, newID(), storage.UserSuspended, noon, newLetter()), storage.ErrNotFound)
+		u.Epoch, u.UpdatedAt = u.Epoch+1, noon
+		wantUser(t, db, u)
+		equal(t, "letters", letters(t, db), []storage.Letter{l})
 	})
 	t.Run("an unknown status is refused", func(t *testing.T) {
 		u := addUser(t, db)
@@ -729,10 +784,61 @@ func testConsents(t *testing.T, db storage.SQL) {
 		want(t, "of nobody", db.PutConsent(ctx, missing), storage.ErrNotFound)
 	}
 
+	g := addGrant(t, db, u)
 	must(t, db.DeleteConsent(ctx, u.ID, "calendar"))
 	must(t, db.DeleteConsent(ctx, u.ID, "calendar"))
 	_, err = db.Consent(ctx, u.ID, "calendar")
 	want(t, "deleted", err, storage.ErrNotFound)
+	equal(t, "a consent deleted revokes nothing", grant(t, db, g), g)
+
+	t.Run("a person's consents are listed by client", func(t *testing.T) {
+		u, other := addUser(t, db), addUser(t, db)
+		var wanted []storage.Consent
+		for _, id := range []string{"B", "a", "b"} {
+			must(t, db.CreateClient(ctx, newClient(id)))
+			wanted = append(wanted, storage.Consent{UserID: u.ID, ClientID: id, Scopes: []string{"openid"}, GrantedAt: noon})
+		}
+		for _, i := range []int{2, 0, 1} {
+			must(t, db.PutConsent(ctx, wanted[i]))
+			must(t, db.PutConsent(ctx, storage.Consent{UserID: other.ID, ClientID: wanted[i].ClientID, GrantedAt: noon}))
+		}
+		got, err := db.ListConsents(ctx, u.ID)
+		must(t, err)
+		equal(t, "consents", got, wanted)
+		got, err = db.ListConsents(ctx, newID())
+		must(t, err)
+		equal(t, "consents of nobody", len(got), 0)
+	})
+	t.Run("a consent withdrawn revokes what that person granted that client, and no more", func(t *testing.T) {
+		u, other := addUser(t, db), addUser(t, db)
+		must(t, db.CreateClient(ctx, newClient("withdrawn")))
+		must(t, db.CreateClient(ctx, newClient("stays")))
+		of := func(u storage.User, id string) storage.Grant {
+			must(t, db.PutConsent(ctx, storage.Consent{UserID: u.ID, ClientID: id, GrantedAt: noon}))
+			return addGrant(t, db, u, func(g *storage.Grant) { g.ClientID, g.Scopes = id, []string{"offline_access"} })
+		}
+		withdrawn, stays, others := of(u, "withdrawn"), of(u, "stays"), of(other, "withdrawn")
+		now := after(time.Minute)
+		must(t, db.WithdrawConsent(ctx, u.ID, "withdrawn", now))
+		must(t, db.WithdrawConsent(ctx, u.ID, "withdrawn", after(time.Hour)))
+
+		withdrawn.RevokedAt = now
+		for _, g := range []storage.Grant{withdrawn, stays, others} {
+			equal(t, "grant", grant(t, db, g), g)
+		}
+		_, err := db.Consent(ctx, u.ID, "withdrawn")
+		want(t, "Consent", err, storage.ErrNotFound)
+		_, err = db.Consent(ctx, u.ID, "stays")
+		must(t, err)
+		_, err = db.Consent(ctx, other.ID, "withdrawn")
+		must(t, err)
+	})
+	t.Run("without a consent, as a first-party client has none, its grants are revoked all the same", func(t *testing.T) {
+		u := addUser(t, db)
+		g := addGrant(t, db, u)
+		must(t, db.WithdrawConsent(ctx, u.ID, g.ClientID, noon))
+		equal(t, "revoked", grant(t, db, g).RevokedAt, noon)
+	})
 }
 
 func testSessions(t *testing.T, db storage.SQL) {
@@ -848,6 +954,49 @@ func testSessions(t *testing.T, db storage.SQL) {
 		must(t, db.EndSession(ctx, "", now))
 		equal(t, "of no session", grant(t, db, none).RevokedAt, time.Time{})
 	})
+	t.Run("a person's sessions that are alive are listed, the newest first", func(t *testing.T) {
+		u := addUser(t, db)
+		add(t, addUser(t, db))
+		var wanted []storage.Session
+		for _, d := range []time.Duration{2 * time.Second, time.Second, 3 * time.Second} {
+			s := newSession(u)
+			s.CreatedAt = after(d)
+			must(t, db.CreateSession(ctx, s, ""))
+			wanted = append(wanted, s)
+		}
+		wanted = []storage.Session{wanted[2], wanted[0], wanted[1]}
+		idle, old := newSession(u), newSession(u)
+		idle.ExpiresAt = noon
+		old.EndsAt = noon
+		must(t, db.CreateSession(ctx, idle, ""))
+		must(t, db.CreateSession(ctx, old, ""))
+
+		got, err := db.ListSessions(ctx, u.ID, noon)
+		must(t, err)
+		equal(t, "sessions", got, wanted)
+		got, err = db.ListSessions(ctx, newID(), noon)
+		must(t, err)
+		equal(t, "sessions of nobody", len(got), 0)
+	})
+	t.Run("a person ends a session of theirs, with its grants, and no other's", func(t *testing.T) {
+		u, other := addUser(t, db), addUser(t, db)
+		s, others := add(t, u), add(t, other)
+		g := addGrant(t, db, u, func(g *storage.Grant) { g.SessionID = s.ID })
+		othersGrant := addGrant(t, db, other, func(g *storage.Grant) { g.SessionID = others.ID })
+		offline := addGrant(t, db, u, func(g *storage.Grant) { g.SessionID, g.Scopes = s.ID, []string{"offline_access"} })
+		now := after(time.Minute)
+
+		want(t, "another's", db.EndSessionOf(ctx, u.ID, others.ID, now), storage.ErrNotFound)
+		want(t, "unknown", db.EndSessionOf(ctx, u.ID, newID(), now), storage.ErrNotFound)
+		must(t, alive(t, others, noon))
+		equal(t, "another's grant", grant(t, db, othersGrant), othersGrant)
+
+		must(t, db.EndSessionOf(ctx, u.ID, s.ID, now))
+		want(t, "the session", alive(t, s, noon), storage.ErrNotFound)
+		equal(t, "its grant", grant(t, db, g).RevokedAt, now)
+		equal(t, "its grant with offline access", grant(t, db, offline), offline)
+		want(t, "ended before", db.EndSessionOf(ctx, u.ID, s.ID, now), storage.ErrNotFound)
+	})
 	t.Run("expired sessions are removed, so many at a time", func(t *testing.T) {
 		u := addUser(t, db)
 		for range 3 {
@@ -938,15 +1087,7 @@ func testGrants(t *testing.T, db storage.SQL) {
 			g.ID = id
 			errs[i] = db.CreateGrant(ctx, g)
 		})
-		won := 0
-		for _, err := range errs {
-			if err == nil {
-				won++
-				continue
-			}
-			want(t, "CreateGrant", err, storage.ErrSpent)
-		}
-		equal(t, "winners", won, 1)
+		one(t, errs[:], storage.ErrSpent)
 	})
 	t.Run("a grant is alive until either end", func(t *testing.T) {
 		g := addGrant(t, db, addUser(t, db))
@@ -957,6 +1098,24 @@ func testGrants(t *testing.T, db storage.SQL) {
 		g = addGrant(t, db, addUser(t, db), func(g *storage.Grant) { g.ExpiresAt = g.EndsAt.Add(time.Hour) })
 		_, _, err = db.LiveGrant(ctx, g.ID, g.EndsAt)
 		want(t, "at its absolute end", err, storage.ErrNotFound)
+	})
+	t.Run("a person's grants that are alive are listed, the newest first", func(t *testing.T) {
+		u := addUser(t, db)
+		addGrant(t, db, addUser(t, db))
+		made := func(d time.Duration) storage.Grant {
+			return addGrant(t, db, u, func(g *storage.Grant) { g.CreatedAt = after(d) })
+		}
+		second, first, third := made(2*time.Second), made(time.Second), made(3*time.Second)
+		addGrant(t, db, u, func(g *storage.Grant) { g.ExpiresAt = noon })
+		addGrant(t, db, u, func(g *storage.Grant) { g.EndsAt = noon })
+		addGrant(t, db, u, func(g *storage.Grant) { g.RevokedAt = noon })
+
+		got, err := db.ListGrants(ctx, u.ID, noon)
+		must(t, err)
+		equal(t, "grants", got, []storage.Grant{third, second, first})
+		got, err = db.ListGrants(ctx, newID(), noon)
+		must(t, err)
+		equal(t, "grants of nobody", len(got), 0)
 	})
 	t.Run("a revoked grant is dead, and its first revocation stands", func(t *testing.T) {
 		g := addGrant(t, db, addUser(t, db))
@@ -1156,7 +1315,7 @@ func testUserRaces(t *testing.T, db storage.SQL) {
 	ctx := t.Context()
 	now := after(time.Minute)
 	setPassword := func(t *testing.T, u storage.User, keepGrant string) {
-		_, err := db.SetPassword(ctx, storage.PasswordChange{UserID: u.ID, PasswordHash: "new", KeepGrant: keepGrant, Now: now})
+		_, err := db.SetPassword(ctx, storage.PasswordChange{UserID: u.ID, PasswordHash: "new", Keep: storage.Kept{Grant: keepGrant}, Now: now})
 		if err != nil {
 			t.Error(err)
 		}
@@ -1196,6 +1355,20 @@ func testUserRaces(t *testing.T, db storage.SQL) {
 			must(t, err)
 			session.UserEpoch = u.Epoch
 			must(t, db.CreateSession(ctx, session, ""))
+		}
+	})
+	t.Run("a sign-in that replaces a session and a password change do not wait for each other", func(t *testing.T) {
+		for range 100 {
+			u := addUser(t, db)
+			before := newSession(u)
+			must(t, db.CreateSession(ctx, before, ""))
+			together(2, func(i int) {
+				if i == 0 {
+					setPassword(t, u, "")
+				} else if err := db.CreateSession(ctx, newSession(u), before.ID); err != nil && !errors.Is(err, storage.ErrNotFound) {
+					t.Error(err)
+				}
+			})
 		}
 	})
 	t.Run("the grant that is kept can be refreshed during the change", func(t *testing.T) {
@@ -1299,17 +1472,7 @@ func testKeys(t *testing.T, db storage.SQL) {
 		together(len(errs), func(i int) {
 			errs[i] = db.ReplaceKeys(ctx, 1, []storage.Key{key(fmt.Sprint(i))})
 		})
-		winner := ""
-		for i, err := range errs {
-			if err == nil {
-				if winner != "" {
-					t.Error("a second winner")
-				}
-				winner = fmt.Sprint(i)
-				continue
-			}
-			want(t, "ReplaceKeys", err, storage.ErrConflict)
-		}
+		winner := fmt.Sprint(one(t, errs[:], storage.ErrConflict))
 		set, err := db.KeySet(ctx)
 		must(t, err)
 		equal(t, "keys", set, storage.KeySet{Version: 2, Keys: []storage.Key{key(winner)}})
@@ -1343,58 +1506,123 @@ func testKeys(t *testing.T, db storage.SQL) {
 
 func testLetters(t *testing.T, db storage.SQL) {
 	ctx := t.Context()
-	at := func(d time.Duration) storage.Letter {
-		l := newLetter()
-		l.CreatedAt = after(d)
-		return l
-	}
-	second, first, third := at(time.Second), at(0), at(2*time.Second)
+	first, second, third := newLetter(), newLetter(), newLetter()
+	first.CreatedAt = after(time.Hour) // the id alone is the order
 	third.Deadline = time.Time{}
 	must(t, db.AddLetters(ctx, second, first))
 	must(t, db.AddLetters(ctx, third))
 	must(t, db.AddLetters(ctx))
-	equal(t, "oldest first", letters(t, db), []storage.Letter{first, second, third})
+	pages := func(list func(after string) ([]storage.Letter, error)) (all []storage.Letter) {
+		t.Helper()
+		for last := ""; ; last = all[len(all)-1].ID {
+			page, err := list(last)
+			must(t, err)
+			if len(page) == 0 {
+				return all
+			}
+			all = append(all, page...)
+			if len(page) > 2 || len(all) > 3 {
+				t.Fatalf("a page of %d, %d in all", len(page), len(all))
+			}
+		}
+	}
+	pending := func(after string) ([]storage.Letter, error) { return db.PendingLetters(ctx, after, 2) }
+	every := func(after string) ([]storage.Letter, error) { return db.ListLetters(ctx, after, 2) }
 
-	got, err := db.PendingLetters(ctx, 2)
-	must(t, err)
-	equal(t, "so many", got, []storage.Letter{first, second})
+	equal(t, "by id, page by page", pages(pending), []storage.Letter{first, second, third})
+	equal(t, "by id, page by page", pages(every), []storage.Letter{first, second, third})
 
 	want(t, "an id that is taken", db.AddLetters(ctx, newLetter(), first), storage.ErrConflict)
 	equal(t, "nothing was added", letters(t, db), []storage.Letter{first, second, third})
 
-	must(t, db.DeleteLetter(ctx, second.ID))
-	must(t, db.DeleteLetter(ctx, second.ID))
-	equal(t, "delivered", letters(t, db), []storage.Letter{first, third})
+	failed := second
+	failed.FailedAt, failed.Failure = after(time.Minute), "the server refused the address"
+	must(t, db.FailLetter(ctx, second.ID, failed.Failure, failed.FailedAt))
+	must(t, db.FailLetter(ctx, newID(), "none", noon))
+	equal(t, "one given up is not pending", pages(pending), []storage.Letter{first, third})
+	equal(t, "and is listed with its reason", pages(every), []storage.Letter{first, failed, third})
+
+	want(t, "a retry of one that is pending", db.RetryLetter(ctx, first.ID), storage.ErrNotFound)
+	want(t, "a retry of none", db.RetryLetter(ctx, newID()), storage.ErrNotFound)
+	must(t, db.RetryLetter(ctx, second.ID))
+	equal(t, "one retried is pending as before", pages(pending), []storage.Letter{first, second, third})
+	want(t, "a second retry", db.RetryLetter(ctx, second.ID), storage.ErrNotFound)
+
+	must(t, db.FailLetter(ctx, first.ID, failed.Failure, noon))
+	for _, l := range []storage.Letter{first, second, second} {
+		must(t, db.DeleteLetter(ctx, l.ID))
+	}
+	equal(t, "delivered", pages(every), []storage.Letter{third})
 }
 
 func testEvents(t *testing.T, db storage.SQL) {
 	ctx := t.Context()
+	ada, grace := newID(), newID()
 	var events []storage.Event
-	for i := range 5 {
-		e := storage.Event{
-			ID: newID(), At: after(time.Duration(i) * time.Second), Kind: "token.reuse",
-			UserID: newID(), ClientID: "calendar", Detail: fmt.Sprint("grant ", i),
-		}
+	add := func(e storage.Event) {
+		t.Helper()
+		e.ID = newID()
 		must(t, db.AddEvent(ctx, e))
-		events = append(events, e)
+		events = append([]storage.Event{e}, events...)
 	}
-	bare := storage.Event{ID: newID(), At: noon, Kind: "keys.rotated"}
-	must(t, db.AddEvent(ctx, bare))
-	events = append(events, bare)
-	slices.Reverse(events)
+	for i := range 5 {
+		add(storage.Event{
+			At: after(time.Duration(i) * time.Second), Kind: "token.reuse", UserID: []string{ada, grace}[i%2],
+			ClientID: "calendar", Outcome: "reused", Address: "192.0.2.1", UserAgent: "curl/8", Detail: fmt.Sprint("grant ", i),
+		})
+	}
+	add(storage.Event{At: noon, Kind: "keys.rotated"})
 
-	got, err := db.ListEvents(ctx, "", 2)
-	must(t, err)
-	equal(t, "the newest", got, events[:2])
-	got, err = db.ListEvents(ctx, events[1].ID, 3)
-	must(t, err)
-	equal(t, "the ones before", got, events[2:5])
-	got, err = db.ListEvents(ctx, events[4].ID, 3)
-	must(t, err)
-	equal(t, "the last", got, events[5:])
-	got, err = db.ListEvents(ctx, events[5].ID, 3)
-	must(t, err)
-	equal(t, "no more", len(got), 0)
+	for _, c := range []struct {
+		name   string
+		user   string
+		before string
+		limit  int
+		want   []storage.Event
+	}{
+		{"the newest", "", "", 2, events[:2]},
+		{"the ones before", "", events[1].ID, 3, events[2:5]},
+		{"the last", "", events[4].ID, 3, events[5:]},
+		{"no more", "", events[5].ID, 3, nil},
+		{"the newest of one user", ada, "", 2, []storage.Event{events[1], events[3]}},
+		{"the ones before of one user", ada, events[3].ID, 2, []storage.Event{events[5]}},
+		{"no more of one user", ada, events[5].ID, 2, nil},
+		{"those of another", grace, "", 10, []storage.Event{events[2], events[4]}},
+		{"those of nobody", newID(), "", 10, nil},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			list := func(before string) ([]storage.Event, error) { return db.ListEvents(ctx, before, c.limit) }
+			if c.user != "" {
+				list = func(before string) ([]storage.Event, error) { return db.ListEventsOf(ctx, c.user, before, c.limit) }
+			}
+			got, err := list(c.before)
+			must(t, err)
+			equal(t, "events", got, c.want)
+		})
+	}
+	t.Run("an event about nobody is not listed for the empty id", func(t *testing.T) {
+		for _, before := range []string{"", newID()} {
+			got, err := db.ListEventsOf(ctx, "", before, 10)
+			must(t, err)
+			equal(t, "events", len(got), 0)
+		}
+	})
+	t.Run("old events are removed, the oldest first, so many at a time", func(t *testing.T) {
+		// Four happened before, two of them at noon.
+		for _, wanted := range []int{3, 1, 0} {
+			n, err := db.DeleteEvents(ctx, after(3*time.Second), 3)
+			must(t, err)
+			equal(t, "removed", n, wanted)
+			if wanted == 3 {
+				left, err := db.ListEvents(ctx, "", 10)
+				must(t, err)
+				equal(t, "left", left, events[1:4])
+			}
+		}
+		left, err := db.ListEvents(ctx, "", 10)
+		must(t, err)
+		equal(t, "left", left, events[1:3])
+	})
 }
 
 func testTime(t *testing.T, db storage.SQL) {

@@ -26,6 +26,7 @@ func TestVolatile(t *testing.T, open func(t *testing.T) storage.Volatile) {
 	t.Run("Flows", func(t *testing.T) { testFlows(t, open(t)) })
 	t.Run("Interactions", func(t *testing.T) { testInteractions(t, open(t)) })
 	t.Run("Codes", func(t *testing.T) { testCodes(t, open(t)) })
+	t.Run("Buckets", func(t *testing.T) { testBuckets(t, open(t)) })
 	t.Run("Server", func(t *testing.T) { testVolatileServer(t, open(t)) })
 }
 

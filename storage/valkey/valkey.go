@@ -2,9 +2,9 @@
 // on a Valkey server, or on one in process ([Embedded]).
 //
 // Every operation is one round trip. What is single-use is decided by a script
-// on the server, and no such command is ever sent twice. A record is one key,
-// and its id is the key's hash tag, so that keys which join it later share its
-// slot of a cluster. Ids are sums of secrets, never the secrets.
+// on the server, and no such command is ever sent twice. A record is one key
+// (a bucket two), and its id is the hash tag, so that keys which join it later
+// share its slot of a cluster. Ids are sums of secrets, never the secrets.
 package valkey
 
 import (
@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/valkey-io/valkey-go"
+	"github.com/valkey-io/valkey-go/valkeylimiter"
 
 	"github.com/gatehouse-id/gatehouse/storage"
 )
@@ -46,6 +47,7 @@ type DB struct {
 	OnRoundTrip func()
 
 	client   valkey.Client
+	limiter  valkeylimiter.RateLimiterClient
 	timeout  time.Duration
 	address  string
 	embedded bool
@@ -84,6 +86,10 @@ func Open(ctx context.Context, address string) (*DB, error) {
 		return nil, fmt.Errorf("valkey: connect: %w", err)
 	}
 	d := &DB{client: c, timeout: o.ConnWriteTimeout, address: address, stop: func() {}}
+	if d.limiter, err = d.newLimiter(); err != nil {
+		c.Close()
+		return nil, fmt.Errorf("valkey: make the limiter: %w", err)
+	}
 	if err := d.Ping(ctx); err != nil {
 		c.Close()
 		return nil, err
@@ -166,12 +172,17 @@ func (d *DB) do(ctx context.Context, c valkey.Completed) valkey.ValkeyResult {
 // run runs a script on the one key of a record. A server that does not know it
 // yet is sent the text, in a second round trip.
 func (d *DB) run(ctx context.Context, script *valkey.Lua, key string, args ...string) valkey.ValkeyResult {
+	return d.runOn(ctx, script, []string{key}, args...)
+}
+
+// runOn runs a script on keys with one hash tag.
+func (d *DB) runOn(ctx context.Context, script *valkey.Lua, keys []string, args ...string) valkey.ValkeyResult {
 	if d.OnRoundTrip != nil {
 		d.OnRoundTrip()
 	}
 	ctx, cancel := context.WithTimeout(ctx, d.timeout)
 	defer cancel()
-	return script.Exec(ctx, d.client, []string{key}, args)
+	return script.Exec(ctx, d.client, keys, args)
 }
 
 // life is how long a record that expires then has to live. It is not positive

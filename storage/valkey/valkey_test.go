@@ -71,10 +71,13 @@ func code() (storage.Code, storage.Redemption) {
 		storage.Redemption{Hash: "code-hash", ClientID: "client", Now: now, UsedUntil: now.Add(time.Minute)}
 }
 
+var bucket = storage.Bucket{Name: "test", Limit: 5, Window: time.Minute}
+
 // operations are all that the driver does for a request, in an order in which
 // each succeeds.
 func operations(d *valkey.DB) []operation {
 	c, r := code()
+	hit := storage.Hit{Allowed: true}
 	return []operation{
 		{"PutFlow", func(ctx context.Context) error { return d.PutFlow(ctx, flow()) }},
 		{"Flow", func(ctx context.Context) error { _, err := d.Flow(ctx, "flow-id"); return err }},
@@ -85,6 +88,14 @@ func operations(d *valkey.DB) []operation {
 		{"DeleteInteraction", func(ctx context.Context) error { return d.DeleteInteraction(ctx, "interaction-id") }},
 		{"PutCode", func(ctx context.Context) error { return d.PutCode(ctx, c) }},
 		{"RedeemCode", func(ctx context.Context) error { _, _, err := d.RedeemCode(ctx, r); return err }},
+		{"Take", func(ctx context.Context) error {
+			h, err := d.Take(ctx, bucket, "bucket-key")
+			if err == nil {
+				hit = h
+			}
+			return err
+		}},
+		{"GiveBack", func(ctx context.Context) error { return d.GiveBack(ctx, bucket, "bucket-key", hit) }},
 		{"Time", func(ctx context.Context) error { _, err := d.Time(ctx); return err }},
 		{"Ping", d.Ping},
 	}
@@ -236,7 +247,7 @@ func TestOpenTellsNoPassword(t *testing.T) {
 func TestKeysCarryTheirRecordsHashTag(t *testing.T) {
 	address := testenv.Valkey(t)
 	d, behind := open(t, address), direct(t, address)
-	ids := []string{"flow-id", "interaction-id", "code-hash"}
+	ids := []string{"flow-id", "interaction-id", "code-hash", "test:bucket-key"}
 	seen := make(map[string]bool)
 	for _, o := range operations(d) {
 		if err := o.do(t.Context()); err != nil {

@@ -22,6 +22,7 @@ type User struct {
 	Epoch           int64
 	CreatedAt       column.Time
 	UpdatedAt       column.Time
+	SecondFactor    bool
 }
 
 // Record returns the record of the row.
@@ -32,9 +33,34 @@ func (u User) Record() storage.User {
 		Name:            u.Name,
 		EmailVerifiedAt: time.Time(u.EmailVerifiedAt),
 		Status:          storage.UserStatus(u.Status),
+		SecondFactor:    u.SecondFactor,
 		Epoch:           u.Epoch,
 		CreatedAt:       time.Time(u.CreatedAt),
 		UpdatedAt:       time.Time(u.UpdatedAt),
+	}
+}
+
+// A TOTP is a row of totps.
+type TOTP struct {
+	UserID     string
+	Sealed     []byte
+	LastStep   int64
+	CreatedAt  column.Time
+	LastUsedAt column.Time
+	Failures   int64
+	FailedAt   column.Time
+}
+
+// Record returns the record of the row.
+func (t TOTP) Record() storage.TOTP {
+	return storage.TOTP{
+		UserID:     t.UserID,
+		Sealed:     t.Sealed,
+		LastStep:   t.LastStep,
+		CreatedAt:  time.Time(t.CreatedAt),
+		LastUsedAt: time.Time(t.LastUsedAt),
+		Failures:   int(t.Failures),
+		FailedAt:   time.Time(t.FailedAt),
 	}
 }
 
@@ -106,6 +132,8 @@ type Session struct {
 	CreatedAt  column.Time
 	ExpiresAt  column.Time
 	EndsAt     column.Time
+	UserAgent  string
+	Address    string
 }
 
 // Record returns the record of the row.
@@ -121,6 +149,8 @@ func (s Session) Record() storage.Session {
 		CreatedAt:  time.Time(s.CreatedAt),
 		ExpiresAt:  time.Time(s.ExpiresAt),
 		EndsAt:     time.Time(s.EndsAt),
+		UserAgent:  s.UserAgent,
+		Address:    s.Address,
 	}
 }
 
@@ -207,6 +237,8 @@ type Letter struct {
 	Sealed    []byte
 	CreatedAt column.Time
 	Deadline  column.Time
+	FailedAt  column.Time
+	Failure   string
 }
 
 // Record returns the record of the row.
@@ -217,6 +249,8 @@ func (l Letter) Record() storage.Letter {
 		Sealed:    l.Sealed,
 		CreatedAt: time.Time(l.CreatedAt),
 		Deadline:  time.Time(l.Deadline),
+		FailedAt:  time.Time(l.FailedAt),
+		Failure:   l.Failure,
 	}
 }
 
@@ -228,17 +262,23 @@ type Event struct {
 	UserID     string
 	ClientID   string
 	Detail     string
+	Outcome    string
+	Address    string
+	UserAgent  string
 }
 
 // Record returns the record of the row.
 func (e Event) Record() storage.Event {
 	return storage.Event{
-		ID:       e.ID,
-		At:       time.Time(e.OccurredAt),
-		Kind:     e.Kind,
-		UserID:   e.UserID,
-		ClientID: e.ClientID,
-		Detail:   e.Detail,
+		ID:        e.ID,
+		At:        time.Time(e.OccurredAt),
+		Kind:      e.Kind,
+		UserID:    e.UserID,
+		ClientID:  e.ClientID,
+		Outcome:   e.Outcome,
+		Address:   e.Address,
+		UserAgent: e.UserAgent,
+		Detail:    e.Detail,
 	}
 }
 

@@ -2,10 +2,12 @@
 -- way. Otherwise these are the statements for PostgreSQL.
 
 -- name: InsertSession :execrows
-INSERT INTO sessions (id, secret_hash, user_id, user_epoch, auth_time, amr, remember, created_at, expires_at, ends_at)
+INSERT INTO sessions (
+    id, secret_hash, user_id, user_epoch, auth_time, amr, remember, created_at, expires_at, ends_at, user_agent, address
+)
 SELECT
     sqlc.arg(id), sqlc.arg(secret_hash), u.id, u.epoch, sqlc.arg(auth_time), sqlc.arg(amr), sqlc.arg(remember),
-    sqlc.arg(created_at), sqlc.arg(expires_at), sqlc.arg(ends_at)
+    sqlc.arg(created_at), sqlc.arg(expires_at), sqlc.arg(ends_at), sqlc.arg(user_agent), sqlc.arg(address)
 FROM users u
 WHERE u.id = sqlc.arg(user_id) AND u.status = 'active' AND u.epoch = sqlc.arg(user_epoch);
 

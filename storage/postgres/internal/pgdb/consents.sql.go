@@ -46,6 +46,35 @@ func (q *Queries) DeleteConsent(ctx context.Context, arg DeleteConsentParams) er
 	return err
 }
 
+const listConsents = `-- name: ListConsents :many
+SELECT user_id, client_id, scopes, granted_at FROM consents WHERE user_id = $1 ORDER BY client_id
+`
+
+func (q *Queries) ListConsents(ctx context.Context, userID string) ([]Consent, error) {
+	rows, err := q.db.Query(ctx, listConsents, userID)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []Consent
+	for rows.Next() {
+		var i Consent
+		if err := rows.Scan(
+			&i.UserID,
+			&i.ClientID,
+			&i.Scopes,
+			&i.GrantedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const putConsent = `-- name: PutConsent :exec
 INSERT INTO consents (user_id, client_id, scopes, granted_at)
 VALUES ($1, $2, $3, $4)

@@ -77,13 +77,14 @@ func (q *Queries) InsertGrant(ctx context.Context, arg InsertGrantParams) (int64
 }
 
 const insertSession = `-- name: InsertSession :execrows
-
-INSERT INTO sessions (id, secret_hash, user_id, user_epoch, auth_time, amr, remember, created_at, expires_at, ends_at)
+INSERT INTO sessions (
+    id, secret_hash, user_id, user_epoch, auth_time, amr, remember, created_at, expires_at, ends_at, user_agent, address
+)
 SELECT
     $1, $2, u.id, u.epoch, $3, $4, $5,
-    $6, $7, $8
+    $6, $7, $8, $9, $10
 FROM users u
-WHERE u.id = $9 AND u.status = 'active' AND u.epoch = $10
+WHERE u.id = $11 AND u.status = 'active' AND u.epoch = $12
 FOR SHARE
 `
 
@@ -96,13 +97,12 @@ type InsertSessionParams struct {
 	CreatedAt  column.Time
 	ExpiresAt  column.Time
 	EndsAt     column.Time
+	UserAgent  string
+	Address    string
 	UserID     string
 	UserEpoch  int64
 }
 
-// FOR SHARE waits for a change of the user that is on its way and then looks
-// again: what was agreed before the change gets nothing after it, and what is
-// inserted first is seen, and ended, by the change.
 func (q *Queries) InsertSession(ctx context.Context, arg InsertSessionParams) (int64, error) {
 	result, err := q.db.Exec(ctx, insertSession,
 		arg.ID,
@@ -113,6 +113,8 @@ func (q *Queries) InsertSession(ctx context.Context, arg InsertSessionParams) (i
 		arg.CreatedAt,
 		arg.ExpiresAt,
 		arg.EndsAt,
+		arg.UserAgent,
+		arg.Address,
 		arg.UserID,
 		arg.UserEpoch,
 	)
@@ -120,4 +122,26 @@ func (q *Queries) InsertSession(ctx context.Context, arg InsertSessionParams) (i
 		return 0, err
 	}
 	return result.RowsAffected(), nil
+}
+
+const lockUser = `-- name: LockUser :one
+
+SELECT id FROM users WHERE id = $1 AND status = 'active' AND epoch = $2 FOR SHARE
+`
+
+type LockUserParams struct {
+	UserID    string
+	UserEpoch int64
+}
+
+// FOR SHARE waits for a change of the user that is on its way and then looks
+// again: what was agreed before the change gets nothing after it, and what is
+// inserted first is seen, and ended, by the change.
+// LockUser is for a transaction that changes something before it inserts, and
+// must have the user first.
+func (q *Queries) LockUser(ctx context.Context, arg LockUserParams) (string, error) {
+	row := q.db.QueryRow(ctx, lockUser, arg.UserID, arg.UserEpoch)
+	var id string
+	err := row.Scan(&id)
+	return id, err
 }

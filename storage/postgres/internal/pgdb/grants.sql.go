@@ -80,8 +80,63 @@ func (q *Queries) GrantByHandle(ctx context.Context, handleHash []byte) (Grant, 
 	return i, err
 }
 
+const listGrants = `-- name: ListGrants :many
+SELECT grants.id, grants.handle_hash, grants.client_id, grants.user_id, grants.user_epoch, grants.session_id, grants.scopes, grants.offline_access, grants.resources, grants.nonce, grants.auth_time, grants.amr, grants.jkt, grants.generation, grants.outcome, grants.created_at, grants.rotated_at, grants.expires_at, grants.ends_at, grants.revoked_at
+FROM grants
+JOIN users ON users.id = grants.user_id AND users.status = 'active' AND users.epoch = grants.user_epoch
+WHERE grants.user_id = $1 AND grants.revoked_at IS NULL
+    AND grants.expires_at > $2 AND grants.ends_at > $2
+ORDER BY grants.created_at DESC, grants.id DESC
+`
+
+type ListGrantsParams struct {
+	UserID string
+	Now    column.Time
+}
+
+func (q *Queries) ListGrants(ctx context.Context, arg ListGrantsParams) ([]Grant, error) {
+	rows, err := q.db.Query(ctx, listGrants, arg.UserID, arg.Now)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []Grant
+	for rows.Next() {
+		var i Grant
+		if err := rows.Scan(
+			&i.ID,
+			&i.HandleHash,
+			&i.ClientID,
+			&i.UserID,
+			&i.UserEpoch,
+			&i.SessionID,
+			&i.Scopes,
+			&i.OfflineAccess,
+			&i.Resources,
+			&i.Nonce,
+			&i.AuthTime,
+			&i.AMR,
+			&i.JKT,
+			&i.Generation,
+			&i.Outcome,
+			&i.CreatedAt,
+			&i.RotatedAt,
+			&i.ExpiresAt,
+			&i.EndsAt,
+			&i.RevokedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const liveGrant = `-- name: LiveGrant :one
-SELECT grants.id, grants.handle_hash, grants.client_id, grants.user_id, grants.user_epoch, grants.session_id, grants.scopes, grants.offline_access, grants.resources, grants.nonce, grants.auth_time, grants.amr, grants.jkt, grants.generation, grants.outcome, grants.created_at, grants.rotated_at, grants.expires_at, grants.ends_at, grants.revoked_at, users.id, users.email, users.email_key, users.name, users.email_verified_at, users.status, users.epoch, users.created_at, users.updated_at
+SELECT grants.id, grants.handle_hash, grants.client_id, grants.user_id, grants.user_epoch, grants.session_id, grants.scopes, grants.offline_access, grants.resources, grants.nonce, grants.auth_time, grants.amr, grants.jkt, grants.generation, grants.outcome, grants.created_at, grants.rotated_at, grants.expires_at, grants.ends_at, grants.revoked_at, users.id, users.email, users.email_key, users.name, users.email_verified_at, users.status, users.epoch, users.created_at, users.updated_at, users.second_factor
 FROM grants
 JOIN users ON users.id = grants.user_id AND users.status = 'active' AND users.epoch = grants.user_epoch
 WHERE grants.id = $1 AND grants.revoked_at IS NULL
@@ -131,6 +186,7 @@ func (q *Queries) LiveGrant(ctx context.Context, arg LiveGrantParams) (LiveGrant
 		&i.User.Epoch,
 		&i.User.CreatedAt,
 		&i.User.UpdatedAt,
+		&i.User.SecondFactor,
 	)
 	return i, err
 }
@@ -237,17 +293,20 @@ func (q *Queries) RevokeGrantsOfSession(ctx context.Context, arg RevokeGrantsOfS
 	return err
 }
 
-const revokeGrantsOfUser = `-- name: RevokeGrantsOfUser :exec
-UPDATE grants SET revoked_at = $1 WHERE user_id = $2 AND revoked_at IS NULL
+const revokeGrantsToClient = `-- name: RevokeGrantsToClient :exec
+UPDATE grants SET revoked_at = $1
+WHERE user_id = $2 AND client_id = $3 AND revoked_at IS NULL
 `
 
-type RevokeGrantsOfUserParams struct {
-	Now    column.Time
-	UserID string
+type RevokeGrantsToClientParams struct {
+	Now      column.Time
+	UserID   string
+	ClientID string
 }
 
-func (q *Queries) RevokeGrantsOfUser(ctx context.Context, arg RevokeGrantsOfUserParams) error {
-	_, err := q.db.Exec(ctx, revokeGrantsOfUser, arg.Now, arg.UserID)
+// RevokeGrantsToClient is for one user's consent withdrawn.
+func (q *Queries) RevokeGrantsToClient(ctx context.Context, arg RevokeGrantsToClientParams) error {
+	_, err := q.db.Exec(ctx, revokeGrantsToClient, arg.Now, arg.UserID, arg.ClientID)
 	return err
 }
 

@@ -20,6 +20,21 @@ func (q *Queries) DeleteLetter(ctx context.Context, id string) error {
 	return err
 }
 
+const failLetter = `-- name: FailLetter :exec
+UPDATE letters SET failed_at = $1, failure = $2 WHERE id = $3
+`
+
+type FailLetterParams struct {
+	Now     column.Time
+	Failure string
+	ID      string
+}
+
+func (q *Queries) FailLetter(ctx context.Context, arg FailLetterParams) error {
+	_, err := q.db.Exec(ctx, failLetter, arg.Now, arg.Failure, arg.ID)
+	return err
+}
+
 const insertLetter = `-- name: InsertLetter :exec
 INSERT INTO letters (id, kind, sealed, created_at, deadline)
 VALUES ($1, $2, $3, $4, $5)
@@ -44,12 +59,17 @@ func (q *Queries) InsertLetter(ctx context.Context, arg InsertLetterParams) erro
 	return err
 }
 
-const pendingLetters = `-- name: PendingLetters :many
-SELECT id, kind, sealed, created_at, deadline FROM letters ORDER BY created_at, id LIMIT CAST($1 AS bigint)
+const listLetters = `-- name: ListLetters :many
+SELECT id, kind, sealed, created_at, deadline, failed_at, failure FROM letters WHERE id > $1 ORDER BY id LIMIT CAST($2 AS bigint)
 `
 
-func (q *Queries) PendingLetters(ctx context.Context, maxRows int64) ([]Letter, error) {
-	rows, err := q.db.Query(ctx, pendingLetters, maxRows)
+type ListLettersParams struct {
+	After   string
+	MaxRows int64
+}
+
+func (q *Queries) ListLetters(ctx context.Context, arg ListLettersParams) ([]Letter, error) {
+	rows, err := q.db.Query(ctx, listLetters, arg.After, arg.MaxRows)
 	if err != nil {
 		return nil, err
 	}
@@ -63,6 +83,8 @@ func (q *Queries) PendingLetters(ctx context.Context, maxRows int64) ([]Letter, 
 			&i.Sealed,
 			&i.CreatedAt,
 			&i.Deadline,
+			&i.FailedAt,
+			&i.Failure,
 		); err != nil {
 			return nil, err
 		}
@@ -72,4 +94,55 @@ func (q *Queries) PendingLetters(ctx context.Context, maxRows int64) ([]Letter, 
 		return nil, err
 	}
 	return items, nil
+}
+
+const pendingLetters = `-- name: PendingLetters :many
+SELECT id, kind, sealed, created_at, deadline, failed_at, failure FROM letters
+WHERE id > $1 AND failed_at IS NULL
+ORDER BY id LIMIT CAST($2 AS bigint)
+`
+
+type PendingLettersParams struct {
+	After   string
+	MaxRows int64
+}
+
+func (q *Queries) PendingLetters(ctx context.Context, arg PendingLettersParams) ([]Letter, error) {
+	rows, err := q.db.Query(ctx, pendingLetters, arg.After, arg.MaxRows)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []Letter
+	for rows.Next() {
+		var i Letter
+		if err := rows.Scan(
+			&i.ID,
+			&i.Kind,
+			&i.Sealed,
+			&i.CreatedAt,
+			&i.Deadline,
+			&i.FailedAt,
+			&i.Failure,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const retryLetter = `-- name: RetryLetter :execrows
+UPDATE letters SET failed_at = NULL, failure = '' WHERE id = $1 AND failed_at IS NOT NULL
+`
+
+func (q *Queries) RetryLetter(ctx context.Context, id string) (int64, error) {
+	result, err := q.db.Exec(ctx, retryLetter, id)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
 }

@@ -69,17 +69,71 @@ func (q *Queries) DeleteSession(ctx context.Context, id string) error {
 	return err
 }
 
-const deleteSessionsOfUser = `-- name: DeleteSessionsOfUser :exec
-DELETE FROM sessions WHERE user_id = $1
+const deleteSessionOf = `-- name: DeleteSessionOf :execrows
+DELETE FROM sessions WHERE id = $1 AND user_id = $2
 `
 
-func (q *Queries) DeleteSessionsOfUser(ctx context.Context, userID string) error {
-	_, err := q.db.Exec(ctx, deleteSessionsOfUser, userID)
-	return err
+type DeleteSessionOfParams struct {
+	ID     string
+	UserID string
+}
+
+func (q *Queries) DeleteSessionOf(ctx context.Context, arg DeleteSessionOfParams) (int64, error) {
+	result, err := q.db.Exec(ctx, deleteSessionOf, arg.ID, arg.UserID)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
+const listSessions = `-- name: ListSessions :many
+SELECT sessions.id, sessions.secret_hash, sessions.user_id, sessions.user_epoch, sessions.auth_time, sessions.amr, sessions.remember, sessions.created_at, sessions.expires_at, sessions.ends_at, sessions.user_agent, sessions.address
+FROM sessions
+JOIN users ON users.id = sessions.user_id AND users.status = 'active' AND users.epoch = sessions.user_epoch
+WHERE sessions.user_id = $1 AND sessions.expires_at > $2 AND sessions.ends_at > $2
+ORDER BY sessions.created_at DESC, sessions.id DESC
+`
+
+type ListSessionsParams struct {
+	UserID string
+	Now    column.Time
+}
+
+func (q *Queries) ListSessions(ctx context.Context, arg ListSessionsParams) ([]Session, error) {
+	rows, err := q.db.Query(ctx, listSessions, arg.UserID, arg.Now)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []Session
+	for rows.Next() {
+		var i Session
+		if err := rows.Scan(
+			&i.ID,
+			&i.SecretHash,
+			&i.UserID,
+			&i.UserEpoch,
+			&i.AuthTime,
+			&i.AMR,
+			&i.Remember,
+			&i.CreatedAt,
+			&i.ExpiresAt,
+			&i.EndsAt,
+			&i.UserAgent,
+			&i.Address,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const sessionBySecret = `-- name: SessionBySecret :one
-SELECT sessions.id, sessions.secret_hash, sessions.user_id, sessions.user_epoch, sessions.auth_time, sessions.amr, sessions.remember, sessions.created_at, sessions.expires_at, sessions.ends_at, users.id, users.email, users.email_key, users.name, users.email_verified_at, users.status, users.epoch, users.created_at, users.updated_at
+SELECT sessions.id, sessions.secret_hash, sessions.user_id, sessions.user_epoch, sessions.auth_time, sessions.amr, sessions.remember, sessions.created_at, sessions.expires_at, sessions.ends_at, sessions.user_agent, sessions.address, users.id, users.email, users.email_key, users.name, users.email_verified_at, users.status, users.epoch, users.created_at, users.updated_at, users.second_factor
 FROM sessions
 JOIN users ON users.id = sessions.user_id AND users.status = 'active' AND users.epoch = sessions.user_epoch
 WHERE sessions.secret_hash = $1
@@ -110,6 +164,8 @@ func (q *Queries) SessionBySecret(ctx context.Context, arg SessionBySecretParams
 		&i.Session.CreatedAt,
 		&i.Session.ExpiresAt,
 		&i.Session.EndsAt,
+		&i.Session.UserAgent,
+		&i.Session.Address,
 		&i.User.ID,
 		&i.User.Email,
 		&i.User.EmailKey,
@@ -119,6 +175,7 @@ func (q *Queries) SessionBySecret(ctx context.Context, arg SessionBySecretParams
 		&i.User.Epoch,
 		&i.User.CreatedAt,
 		&i.User.UpdatedAt,
+		&i.User.SecondFactor,
 	)
 	return i, err
 }

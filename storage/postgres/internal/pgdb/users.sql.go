@@ -31,6 +31,32 @@ func (q *Queries) AddPassword(ctx context.Context, arg AddPasswordParams) error 
 	return err
 }
 
+const changeEmail = `-- name: ChangeEmail :execrows
+UPDATE users
+SET email = $1, email_key = $2, email_verified_at = $3, updated_at = $3
+WHERE id = $4 AND status = 'active'
+`
+
+type ChangeEmailParams struct {
+	Email    string
+	EmailKey string
+	Now      column.Time
+	ID       string
+}
+
+func (q *Queries) ChangeEmail(ctx context.Context, arg ChangeEmailParams) (int64, error) {
+	result, err := q.db.Exec(ctx, changeEmail,
+		arg.Email,
+		arg.EmailKey,
+		arg.Now,
+		arg.ID,
+	)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
 const deletePasswords = `-- name: DeletePasswords :exec
 DELETE FROM passwords WHERE user_id = $1
 `
@@ -38,6 +64,42 @@ DELETE FROM passwords WHERE user_id = $1
 func (q *Queries) DeletePasswords(ctx context.Context, userID string) error {
 	_, err := q.db.Exec(ctx, deletePasswords, userID)
 	return err
+}
+
+const deletePendingUsers = `-- name: DeletePendingUsers :execrows
+DELETE FROM users
+WHERE id IN (
+    SELECT u.id FROM users u
+    WHERE u.status = 'pending' AND u.email_verified_at IS NULL AND u.updated_at < $1
+    ORDER BY u.updated_at LIMIT CAST($2 AS bigint)
+) AND status = 'pending' AND email_verified_at IS NULL AND updated_at < $1
+`
+
+type DeletePendingUsersParams struct {
+	Before  column.Time
+	MaxRows int64
+}
+
+// DeletePendingUsers judges each row once more when it has the lock: the user
+// may have proved the mailbox or registered again in the meantime.
+func (q *Queries) DeletePendingUsers(ctx context.Context, arg DeletePendingUsersParams) (int64, error) {
+	result, err := q.db.Exec(ctx, deletePendingUsers, arg.Before, arg.MaxRows)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
+const deleteUser = `-- name: DeleteUser :execrows
+DELETE FROM users WHERE id = $1
+`
+
+func (q *Queries) DeleteUser(ctx context.Context, id string) (int64, error) {
+	result, err := q.db.Exec(ctx, deleteUser, id)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
 }
 
 const insertUser = `-- name: InsertUser :exec
@@ -76,7 +138,7 @@ func (q *Queries) InsertUser(ctx context.Context, arg InsertUserParams) error {
 }
 
 const listUsers = `-- name: ListUsers :many
-SELECT id, email, email_key, name, email_verified_at, status, epoch, created_at, updated_at FROM users WHERE id > $1 ORDER BY id LIMIT CAST($2 AS bigint)
+SELECT id, email, email_key, name, email_verified_at, status, epoch, created_at, updated_at, second_factor FROM users WHERE id > $1 ORDER BY id LIMIT CAST($2 AS bigint)
 `
 
 type ListUsersParams struct {
@@ -103,6 +165,7 @@ func (q *Queries) ListUsers(ctx context.Context, arg ListUsersParams) ([]User, e
 			&i.Epoch,
 			&i.CreatedAt,
 			&i.UpdatedAt,
+			&i.SecondFactor,
 		); err != nil {
 			return nil, err
 		}
@@ -182,10 +245,14 @@ func (q *Queries) RenamePendingUser(ctx context.Context, arg RenamePendingUserPa
 	return result.RowsAffected(), nil
 }
 
-const setStatus = `-- name: SetStatus :execrows
+const setStatus = `-- name: SetStatus :one
 UPDATE users
-SET status = $1, epoch = epoch + 1, updated_at = $2
+SET status = CASE
+        WHEN CAST($1 AS text) = 'active' AND email_verified_at IS NULL THEN 'pending'
+        ELSE CAST($1 AS text) END,
+    epoch = epoch + 1, updated_at = $2
 WHERE id = $3
+RETURNING epoch
 `
 
 type SetStatusParams struct {
@@ -195,11 +262,10 @@ type SetStatusParams struct {
 }
 
 func (q *Queries) SetStatus(ctx context.Context, arg SetStatusParams) (int64, error) {
-	result, err := q.db.Exec(ctx, setStatus, arg.Status, arg.Now, arg.ID)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected(), nil
+	row := q.db.QueryRow(ctx, setStatus, arg.Status, arg.Now, arg.ID)
+	var epoch int64
+	err := row.Scan(&epoch)
+	return epoch, err
 }
 
 const trimPasswords = `-- name: TrimPasswords :exec
@@ -220,8 +286,28 @@ func (q *Queries) TrimPasswords(ctx context.Context, arg TrimPasswordsParams) er
 	return err
 }
 
+const upgradePassword = `-- name: UpgradePassword :execrows
+UPDATE passwords SET hash = $1
+WHERE passwords.user_id = $2 AND passwords.hash = $3
+    AND passwords.seq = (SELECT MAX(p.seq) FROM passwords p WHERE p.user_id = $2)
+`
+
+type UpgradePasswordParams struct {
+	Hash   string
+	UserID string
+	Old    string
+}
+
+func (q *Queries) UpgradePassword(ctx context.Context, arg UpgradePasswordParams) (int64, error) {
+	result, err := q.db.Exec(ctx, upgradePassword, arg.Hash, arg.UserID, arg.Old)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
 const user = `-- name: User :one
-SELECT id, email, email_key, name, email_verified_at, status, epoch, created_at, updated_at FROM users WHERE id = $1
+SELECT id, email, email_key, name, email_verified_at, status, epoch, created_at, updated_at, second_factor FROM users WHERE id = $1
 `
 
 func (q *Queries) User(ctx context.Context, id string) (User, error) {
@@ -237,12 +323,13 @@ func (q *Queries) User(ctx context.Context, id string) (User, error) {
 		&i.Epoch,
 		&i.CreatedAt,
 		&i.UpdatedAt,
+		&i.SecondFactor,
 	)
 	return i, err
 }
 
 const userByEmailKey = `-- name: UserByEmailKey :one
-SELECT users.id, users.email, users.email_key, users.name, users.email_verified_at, users.status, users.epoch, users.created_at, users.updated_at, passwords.hash
+SELECT users.id, users.email, users.email_key, users.name, users.email_verified_at, users.status, users.epoch, users.created_at, users.updated_at, users.second_factor, passwords.hash
 FROM users
 JOIN passwords ON passwords.user_id = users.id
 WHERE users.email_key = $1
@@ -268,6 +355,7 @@ func (q *Queries) UserByEmailKey(ctx context.Context, emailKey string) (UserByEm
 		&i.User.Epoch,
 		&i.User.CreatedAt,
 		&i.User.UpdatedAt,
+		&i.User.SecondFactor,
 		&i.Hash,
 	)
 	return i, err

@@ -77,12 +77,14 @@ func (q *Queries) InsertGrant(ctx context.Context, arg InsertGrantParams) (int64
 
 const insertSession = `-- name: InsertSession :execrows
 
-INSERT INTO sessions (id, secret_hash, user_id, user_epoch, auth_time, amr, remember, created_at, expires_at, ends_at)
+INSERT INTO sessions (
+    id, secret_hash, user_id, user_epoch, auth_time, amr, remember, created_at, expires_at, ends_at, user_agent, address
+)
 SELECT
     ?1, ?2, u.id, u.epoch, ?3, ?4, ?5,
-    ?6, ?7, ?8
+    ?6, ?7, ?8, ?9, ?10
 FROM users u
-WHERE u.id = ?9 AND u.status = 'active' AND u.epoch = ?10
+WHERE u.id = ?11 AND u.status = 'active' AND u.epoch = ?12
 `
 
 type InsertSessionParams struct {
@@ -94,6 +96,8 @@ type InsertSessionParams struct {
 	CreatedAt  column.Time
 	ExpiresAt  column.Time
 	EndsAt     column.Time
+	UserAgent  string
+	Address    string
 	UserID     string
 	UserEpoch  int64
 }
@@ -110,6 +114,8 @@ func (q *Queries) InsertSession(ctx context.Context, arg InsertSessionParams) (i
 		arg.CreatedAt,
 		arg.ExpiresAt,
 		arg.EndsAt,
+		arg.UserAgent,
+		arg.Address,
 		arg.UserID,
 		arg.UserEpoch,
 	)

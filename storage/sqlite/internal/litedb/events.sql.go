@@ -11,8 +11,29 @@ import (
 	"github.com/gatehouse-id/gatehouse/storage/internal/column"
 )
 
+const deleteEvents = `-- name: DeleteEvents :execrows
+DELETE FROM events
+WHERE id IN (
+    SELECT e.id FROM events e WHERE e.occurred_at < ?1
+    ORDER BY e.occurred_at LIMIT CAST(?2 AS bigint)
+)
+`
+
+type DeleteEventsParams struct {
+	Before  column.Time
+	MaxRows int64
+}
+
+func (q *Queries) DeleteEvents(ctx context.Context, arg DeleteEventsParams) (int64, error) {
+	result, err := q.db.ExecContext(ctx, deleteEvents, arg.Before, arg.MaxRows)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
+}
+
 const eventsBefore = `-- name: EventsBefore :many
-SELECT id, occurred_at, kind, user_id, client_id, detail FROM events WHERE id < ?1 ORDER BY id DESC LIMIT CAST(?2 AS bigint)
+SELECT id, occurred_at, kind, user_id, client_id, detail, outcome, address, user_agent FROM events WHERE id < ?1 ORDER BY id DESC LIMIT CAST(?2 AS bigint)
 `
 
 type EventsBeforeParams struct {
@@ -36,6 +57,54 @@ func (q *Queries) EventsBefore(ctx context.Context, arg EventsBeforeParams) ([]E
 			&i.UserID,
 			&i.ClientID,
 			&i.Detail,
+			&i.Outcome,
+			&i.Address,
+			&i.UserAgent,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const eventsOfBefore = `-- name: EventsOfBefore :many
+SELECT id, occurred_at, kind, user_id, client_id, detail, outcome, address, user_agent FROM events
+WHERE user_id = ?1 AND user_id <> '' AND id < ?2
+ORDER BY id DESC LIMIT CAST(?3 AS bigint)
+`
+
+type EventsOfBeforeParams struct {
+	UserID  string
+	Before  string
+	MaxRows int64
+}
+
+func (q *Queries) EventsOfBefore(ctx context.Context, arg EventsOfBeforeParams) ([]Event, error) {
+	rows, err := q.db.QueryContext(ctx, eventsOfBefore, arg.UserID, arg.Before, arg.MaxRows)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []Event
+	for rows.Next() {
+		var i Event
+		if err := rows.Scan(
+			&i.ID,
+			&i.OccurredAt,
+			&i.Kind,
+			&i.UserID,
+			&i.ClientID,
+			&i.Detail,
+			&i.Outcome,
+			&i.Address,
+			&i.UserAgent,
 		); err != nil {
 			return nil, err
 		}
@@ -51,9 +120,10 @@ func (q *Queries) EventsBefore(ctx context.Context, arg EventsBeforeParams) ([]E
 }
 
 const insertEvent = `-- name: InsertEvent :exec
-INSERT INTO events (id, occurred_at, kind, user_id, client_id, detail)
+INSERT INTO events (id, occurred_at, kind, user_id, client_id, outcome, address, user_agent, detail)
 VALUES (
-    ?1, ?2, ?3, ?4, ?5, ?6
+    ?1, ?2, ?3, ?4, ?5, ?6,
+    ?7, ?8, ?9
 )
 `
 
@@ -63,6 +133,9 @@ type InsertEventParams struct {
 	Kind       string
 	UserID     string
 	ClientID   string
+	Outcome    string
+	Address    string
+	UserAgent  string
 	Detail     string
 }
 
@@ -73,13 +146,16 @@ func (q *Queries) InsertEvent(ctx context.Context, arg InsertEventParams) error 
 		arg.Kind,
 		arg.UserID,
 		arg.ClientID,
+		arg.Outcome,
+		arg.Address,
+		arg.UserAgent,
 		arg.Detail,
 	)
 	return err
 }
 
 const latestEvents = `-- name: LatestEvents :many
-SELECT id, occurred_at, kind, user_id, client_id, detail FROM events ORDER BY id DESC LIMIT CAST(?1 AS bigint)
+SELECT id, occurred_at, kind, user_id, client_id, detail, outcome, address, user_agent FROM events ORDER BY id DESC LIMIT CAST(?1 AS bigint)
 `
 
 func (q *Queries) LatestEvents(ctx context.Context, maxRows int64) ([]Event, error) {
@@ -98,6 +174,53 @@ func (q *Queries) LatestEvents(ctx context.Context, maxRows int64) ([]Event, err
 			&i.UserID,
 			&i.ClientID,
 			&i.Detail,
+			&i.Outcome,
+			&i.Address,
+			&i.UserAgent,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const latestEventsOf = `-- name: LatestEventsOf :many
+SELECT id, occurred_at, kind, user_id, client_id, detail, outcome, address, user_agent FROM events
+WHERE user_id = ?1 AND user_id <> ''
+ORDER BY id DESC LIMIT CAST(?2 AS bigint)
+`
+
+type LatestEventsOfParams struct {
+	UserID  string
+	MaxRows int64
+}
+
+func (q *Queries) LatestEventsOf(ctx context.Context, arg LatestEventsOfParams) ([]Event, error) {
+	rows, err := q.db.QueryContext(ctx, latestEventsOf, arg.UserID, arg.MaxRows)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []Event
+	for rows.Next() {
+		var i Event
+		if err := rows.Scan(
+			&i.ID,
+			&i.OccurredAt,
+			&i.Kind,
+			&i.UserID,
+			&i.ClientID,
+			&i.Detail,
+			&i.Outcome,
+			&i.Address,
+			&i.UserAgent,
 		); err != nil {
 			return nil, err
 		}

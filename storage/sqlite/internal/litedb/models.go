@@ -39,6 +39,9 @@ type Event struct {
 	UserID     string
 	ClientID   string
 	Detail     string
+	Outcome    string
+	Address    string
+	UserAgent  string
 }
 
 type Grant struct {
@@ -87,6 +90,8 @@ type Letter struct {
 	Sealed    []byte
 	CreatedAt column.Time
 	Deadline  column.Time
+	FailedAt  column.Time
+	Failure   string
 }
 
 type Password struct {
@@ -94,6 +99,11 @@ type Password struct {
 	Seq       int64
 	Hash      string
 	CreatedAt column.Time
+}
+
+type RecoveryCode struct {
+	UserID string
+	MAC    []byte
 }
 
 type Session struct {
@@ -107,6 +117,18 @@ type Session struct {
 	CreatedAt  column.Time
 	ExpiresAt  column.Time
 	EndsAt     column.Time
+	UserAgent  string
+	Address    string
+}
+
+type TOTP struct {
+	UserID     string
+	Sealed     []byte
+	LastStep   int64
+	CreatedAt  column.Time
+	LastUsedAt column.Time
+	Failures   int64
+	FailedAt   column.Time
 }
 
 type User struct {
@@ -119,4 +141,5 @@ type User struct {
 	Epoch           int64
 	CreatedAt       column.Time
 	UpdatedAt       column.Time
+	SecondFactor    bool
 }

@@ -1,0 +1,46 @@
+package login
+
+import "strings"
+
+// From is where a request came from. It is never taken for who sent it.
+type From struct {
+	// Address is the client's IP address.
+	Address string
+	// UserAgent is what the client calls itself.
+	UserAgent string
+	// Device is the value of the device cookie, or empty.
+	Device string
+}
+
+// browsers and systems are what is looked for in a user agent, in this order:
+// most browsers name others too.
+var (
+	browsers = []struct{ token, name string }{
+		{"Edg/", "Edge"}, {"EdgA/", "Edge"}, {"EdgiOS/", "Edge"},
+		{"OPR/", "Opera"}, {"SamsungBrowser/", "Samsung Internet"},
+		{"Firefox/", "Firefox"}, {"FxiOS/", "Firefox"},
+		{"Chrome/", "Chrome"}, {"CriOS/", "Chrome"}, {"Safari/", "Safari"},
+	}
+	systems = []struct{ token, name string }{
+		{"Android", "Android"}, {"iPhone", "iPhone"}, {"iPad", "iPad"}, {"CrOS", "ChromeOS"},
+		{"Windows", "Windows"}, {"Mac OS X", "macOS"}, {"Linux", "Linux"},
+	}
+)
+
+// Browser says in words of ours what the user agent is: "Firefox on Linux". It
+// repeats nothing of it, and is empty for what it does not know.
+func (f From) Browser() string {
+	find := func(in []struct{ token, name string }) string {
+		for _, c := range in {
+			if strings.Contains(f.UserAgent, c.token) {
+				return c.name
+			}
+		}
+		return ""
+	}
+	browser, system := find(browsers), find(systems)
+	if browser == "" || system == "" {
+		return browser + system
+	}
+	return browser + " on " + system
+}

@@ -1,0 +1,261 @@
+package login
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/gatehouse-id/gatehouse/storage"
+)
+
+// A Verb is something whose uses are limited.
+type Verb string
+
+const (
+	VerbLogin        Verb = "login"
+	VerbForgot       Verb = "forgot"
+	VerbSecondFactor Verb = "second_factor"
+	VerbVerifyEmail  Verb = "verify_email"
+	VerbResend       Verb = "resend"
+	VerbConfirmReset Verb = "confirm_reset"
+	VerbNewPassword  Verb = "new_password"
+
+	VerbChangePassword      Verb = "change_password"
+	VerbChangeEmail         Verb = "change_email"
+	VerbConfirmEmail        Verb = "confirm_email"
+	VerbEnrollSecondFactor  Verb = "enroll_second_factor"
+	VerbConfirmSecondFactor Verb = "confirm_second_factor"
+	VerbDisableSecondFactor Verb = "disable_second_factor"
+	VerbNewRecoveryCodes    Verb = "new_recovery_codes"
+	VerbDeleteAccount       Verb = "delete_account"
+)
+
+// A layer is one bucket of a verb; the zero layer is none.
+type layer struct {
+	// by is what the uses are counted by, a word for the bucket's name and for
+	// the reader of the table.
+	by     string
+	limit  int
+	window time.Duration
+}
+
+// What uses are counted by.
+const (
+	byEmail     = "email"
+	byChallenge = "challenge"
+	byUser      = "user"
+	byNetwork   = "network"
+)
+
+// A rule is how the uses of a verb are limited. The first layer bounds guesses
+// at what was asked for, the second those at the person, over any number of
+// challenges.
+type rule struct {
+	verb          Verb
+	first, second layer
+	// kept says that a use which succeeds is counted too: what it bounds is not
+	// guesses but what the verb does, which is to send a letter or to make new
+	// secrets.
+	kept bool
+}
+
+// rules is every limit by verb. The table in docs/limits.md is printed from it.
+//
+// Registration has none: it is limited by network and by mailbox. Verbs that
+// guess nothing and send nothing (ending a session) have none either.
+var rules = []rule{
+	{VerbLogin, layer{byEmail, 5, 5 * time.Minute}, layer{}, false},
+	{VerbForgot, layer{byEmail, 5, 5 * time.Minute}, layer{}, true},
+	{VerbSecondFactor, layer{byChallenge, 5, 5 * time.Minute}, layer{byUser, 5, 30 * time.Minute}, false},
+	{VerbVerifyEmail, layer{byChallenge, 5, 5 * time.Minute}, layer{byUser, 5, 30 * time.Minute}, false},
+	{VerbResend, layer{byChallenge, 5, 5 * time.Minute}, layer{byUser, 5, 30 * time.Minute}, true},
+	{VerbConfirmReset, layer{byChallenge, 5, 5 * time.Minute}, layer{byUser, 5, 30 * time.Minute}, false},
+	{VerbNewPassword, layer{byChallenge, 5, 5 * time.Minute}, layer{byUser, 5, 30 * time.Minute}, false},
+	{VerbChangePassword, layer{}, layer{byUser, 6, time.Hour}, false},
+	{VerbChangeEmail, layer{}, layer{byUser, 6, time.Hour}, true},
+	{VerbConfirmEmail, layer{}, layer{byUser, 6, time.Hour}, false},
+	{VerbEnrollSecondFactor, layer{}, layer{byUser, 6, time.Hour}, true},
+	{VerbConfirmSecondFactor, layer{}, layer{byUser, 6, time.Hour}, false},
+	{VerbDisableSecondFactor, layer{}, layer{byUser, 6, time.Hour}, false},
+	{VerbNewRecoveryCodes, layer{}, layer{byUser, 6, time.Hour}, true},
+	{VerbDeleteAccount, layer{}, layer{byUser, 6, time.Hour}, false},
+}
+
+// mailLayers is how many letters that anybody can ask for go to one mailbox, the
+// longest window first: whoever is refused is told the longest wait.
+var mailLayers = []layer{
+	{"day", 10, 24 * time.Hour},
+	{"quarter", 4, 15 * time.Minute},
+	{"minute", 1, time.Minute},
+}
+
+// networkLayer is how often one network may register, sign in or ask for a
+// reset.
+var networkLayer = layer{byNetwork, 60, time.Minute}
+
+// limit counts a use of the verb, before anything is compared, and refuses with
+// [RateLimited] when there were too many; what is refused is not counted. Refund
+// takes the use back, and is for what succeeded; it is never nil.
+//
+// Subject is what the first layer counts by: the address, however it is
+// written, or the id of the flow; verbs without a first layer take none. UserID is what the second counts by; for a flow it is accountOf(f).
+//
+// A device that the account knows has buckets of its own: strangers who fail do
+// not lock its owner out.
+func (e *Engine) limit(ctx context.Context, verb Verb, subject, userID string, from From) (refund func(context.Context), err error) {
+	r, err := ruleOf(verb)
+	if err != nil {
+		return func(context.Context) {}, err
+	}
+	device := e.deviceOf(ctx, from.Device, userID)
+	var uses []use
+	if r.first.by == byEmail { // all spellings of one address share one bucket
+		subject = storage.EmailKey(subject)
+	}
+	if r.second.limit > 0 { // the longer one first: who is refused is told the longest wait
+		uses = append(uses, r.second.use(string(verb), userID, userID, device))
+	}
+	if r.first.limit > 0 {
+		uses = append(uses, r.first.use(string(verb), subject, userID, device))
+	}
+	refund, err = e.take(ctx, uses)
+	if r.kept {
+		refund = func(context.Context) {}
+	}
+	return refund, err
+}
+
+// accountOf is whom the tries at a flow are counted for. A decoy has no user,
+// and would tell that it is one if the tries at it were not counted as others
+// are; so they are counted for its address.
+func accountOf(f storage.Flow) string {
+	if f.UserID != "" {
+		return f.UserID
+	}
+	return storage.EmailKey(f.Email)
+}
+
+// mailBudget counts a letter that anybody can ask for, and refuses with
+// [RateLimited] when the mailbox has had enough. UserID is whose mailbox it is,
+// or empty; a device known to them has a budget of its own, so that strangers
+// who ask for letters do not keep its owner from having one.
+func (e *Engine) mailBudget(ctx context.Context, email string, from From, userID string) error {
+	device := e.deviceOf(ctx, from.Device, userID)
+	uses := make([]use, len(mailLayers))
+	for i, l := range mailLayers {
+		uses[i] = l.use("mail", mailboxKey(email), userID, device)
+	}
+	_, err := e.take(ctx, uses)
+	return err
+}
+
+// network counts a request to register, to sign in or for a reset, and refuses
+// with [RateLimited] when there were too many from one network. It counts
+// nothing where a proxy does that.
+func (e *Engine) network(ctx context.Context, from From) error {
+	if e.proxied {
+		return nil
+	}
+	network := networkOf(from.Address)
+	_, err := e.take(ctx, []use{networkLayer.use("sign_in", network, "", "")})
+	return e.tellLimit(ctx, err, byNetwork, network, "", from)
+}
+
+func ruleOf(v Verb) (rule, error) {
+	for _, r := range rules {
+		if r.verb == v {
+			return r, nil
+		}
+	}
+	return rule{}, fmt.Errorf("login: %q has no limit", v)
+}
+
+// A use is one that is to be counted.
+type use struct {
+	bucket storage.Bucket
+	key    string
+}
+
+// use is one of the layer, counted by what; a device has its own.
+func (l layer) use(verb, what, userID, device string) use {
+	b := storage.Bucket{Name: verb + "." + l.by, Limit: l.limit, Window: l.window}
+	if device == "" {
+		return use{b, bucketKey(what)}
+	}
+	return use{b, bucketKey(what, userID, device)}
+}
+
+// take counts all uses or none.
+func (e *Engine) take(ctx context.Context, uses []use) (refund func(context.Context), err error) {
+	var hits []storage.Hit
+	refund = func(ctx context.Context) {
+		// Whoever closed the connection still gets it back.
+		ctx = context.WithoutCancel(ctx)
+		for i, h := range hits {
+			if err := e.buckets.GiveBack(ctx, uses[i].bucket, uses[i].key, h); err != nil {
+				e.log.WarnContext(ctx, "a use was not given back", "bucket", uses[i].bucket.Name, "err", err)
+			}
+		}
+	}
+	none := func(context.Context) {}
+	for _, u := range uses {
+		h, err := e.buckets.Take(ctx, u.bucket, u.key)
+		if err != nil {
+			refund(ctx)
+			return none, fmt.Errorf("login: count a use of %s: %w", u.bucket.Name, err)
+		}
+		if !h.Allowed {
+			refund(ctx)
+			return none, refuseFor(RateLimited, e.until(h.ResetAt, u.bucket.Window))
+		}
+		hits = append(hits, h)
+	}
+	return refund, nil
+}
+
+// until is how long a window lasts, in whole seconds. It is told by another
+// clock than ours, so it is kept within what it can be.
+func (e *Engine) until(end time.Time, window time.Duration) time.Duration {
+	wait := end.Sub(e.now()) + time.Second - 1
+	return min(max(wait.Truncate(time.Second), time.Second), window)
+}
+
+// bucketKey is how storage knows what is counted: it sees no address.
+func bucketKey(parts ...string) string {
+	sum := sha256.Sum256([]byte(strings.Join(parts, "\x00")))
+	return hex.EncodeToString(sum[:])
+}
+
+// mailboxKey is [storage.EmailKey] without what many mail servers ignore, the
+// part of the local part from a plus sign on (RFC 5233): letters to all of
+// those addresses arrive in one mailbox.
+func mailboxKey(email string) string {
+	key := storage.EmailKey(email)
+	local, domain, _ := strings.Cut(key, "@")
+	if base, _, tagged := strings.Cut(local, "+"); tagged && base != "" {
+		return base + "@" + domain
+	}
+	return key
+}
+
+// networkOf is the address, or for IPv6 its /64, which is what one customer has
+// at least (RFC 6177).
+func networkOf(address string) string {
+	a, err := netip.ParseAddr(address)
+	if err != nil {
+		return "unknown"
+	}
+	a = a.Unmap().WithZone("")
+	if a.Is4() {
+		return a.String()
+	}
+	p, err := a.Prefix(64)
+	if err != nil {
+		return "unknown"
+	}
+	return p.String()
+}
