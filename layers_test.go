@@ -45,6 +45,7 @@ var confined = map[string][]string{
 	"github.com/hibiken/asynq":       {"mail"},
 	"github.com/go-jose/go-jose/v4":  {"keys", "provider", "gatewaycheck"},
 	"github.com/pquerna/otp":         {"login"},
+	"github.com/boombuler/barcode":   {"web"},
 }
 
 // drivers open a memory: whoever imports one has chosen it.

@@ -53,10 +53,14 @@ func (e *Engine) acting(ctx context.Context, who Acting) (storage.User, error) {
 	return u, nil
 }
 
+// Fresh reports whether the person was proved lately enough for what changes
+// how they are proved, where letters go, or whether there is an account at all.
+func (e *Engine) Fresh(who Acting) bool { return e.now().Sub(who.AuthTime) <= freshFor }
+
 // confirmed is acting for what asks for a fresh sign-in.
 func (e *Engine) confirmed(ctx context.Context, who Acting) (storage.User, error) {
 	u, err := e.acting(ctx, who)
-	if err == nil && e.now().Sub(who.AuthTime) > freshFor {
+	if err == nil && !e.Fresh(who) {
 		err = refuse(Problem{Reason: Reauthenticate})
 	}
 	return u, err

@@ -27,6 +27,13 @@ type Interaction struct {
 	Consented []string
 	// ConsentedBy is the user who agreed.
 	ConsentedBy string
+	// UserID is whose account the interaction is about, empty when it is
+	// anybody's: nobody else goes on with it.
+	UserID string
+	// Return is the path of the page of ours that waits behind it, with its
+	// query; empty when none does. It is never taken from a request's
+	// parameters.
+	Return string
 	// Page is the page of a sign-in or registration that the person is at.
 	Page string
 	// Email is the address the person typed, carried through the journey.

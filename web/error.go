@@ -60,7 +60,7 @@ var refusals = map[login.Reason]refusal{
 	login.PasswordPersonal:     {http.StatusOK, "password", "password_personal"},
 	login.PasswordTooManyBytes: {http.StatusOK, "password", "password_too_many_bytes"},
 	login.PasswordReused:       {http.StatusOK, "password", "password_reused"},
-	login.WrongPassword:        {http.StatusOK, "password", "password_wrong"},
+	login.WrongPassword:        {http.StatusOK, "current_password", "password_wrong"},
 	login.AlreadyOn:            {http.StatusOK, "", "two_step_on"},
 	login.NotOn:                {http.StatusOK, "", "two_step_off"},
 	login.NotFound:             {http.StatusNotFound, "", "not_found"},
@@ -69,11 +69,18 @@ var refusals = map[login.Reason]refusal{
 // wordings is what pages say in their own way: the input that a problem of the
 // table above stands at, and its sentence.
 var wordings = map[string]struct{ field, sentence map[string]string }{
-	"login":          {field: map[string]string{"email": "identifier"}},
-	"reset":          {field: map[string]string{"email": "identifier"}},
-	"register":       {sentence: map[string]string{"password_missing": "new_password_missing"}},
-	"reset-password": {sentence: map[string]string{"password_missing": "new_password_missing"}},
-	"code":           {sentence: map[string]string{"code_missing": "totp_missing", "bad_code": "totp_wrong"}},
+	"login":            {field: map[string]string{"email": "identifier"}},
+	"reset":            {field: map[string]string{"email": "identifier"}},
+	"register":         {sentence: map[string]string{"password_missing": "new_password_missing"}},
+	"reset-password":   {sentence: map[string]string{"password_missing": "new_password_missing"}},
+	"account-password": {sentence: map[string]string{"password_missing": "new_password_missing"}},
+	"account-confirm": {
+		field:    map[string]string{"email": "password"},
+		sentence: map[string]string{"credentials": "password_incorrect"},
+	},
+	"code":         {sentence: map[string]string{"code_missing": "totp_missing", "bad_code": "totp_wrong"}},
+	"two-step-app": {sentence: map[string]string{"code_missing": "totp_missing", "bad_code": "enrol_wrong"}},
+	"two-step-off": {sentence: map[string]string{"code_missing": "off_missing", "bad_code": "off_wrong"}},
 	"recovery": {
 		field:    map[string]string{"code": "recovery_code"},
 		sentence: map[string]string{"code_missing": "recovery_missing", "bad_code": "recovery_wrong"},
@@ -99,6 +106,10 @@ func (s *Web) refused(v *visit, page string, err error) error {
 			if !ok {
 				return fmt.Errorf("web: no sentence for reason %q", p.Reason)
 			}
+			if p.Field == login.FieldCurrent && p.Reason == login.PasswordMissing { // at the other password of the page
+				problems[i] = storage.Problem{Field: login.FieldCurrent, Message: "current_password_missing"}
+				continue
+			}
 			problems[i] = storage.Problem{Field: how.field, Message: how.sentence}
 			if own, ok := wordings[page].field[how.field]; ok {
 				problems[i].Field = own
@@ -109,6 +120,9 @@ func (s *Web) refused(v *visit, page string, err error) error {
 		}
 		return s.retry(v, page, problems...)
 	case http.StatusSeeOther:
+		if e.Reason == login.Reauthenticate {
+			return s.again(v, page)
+		}
 		s.endStep(v)
 		if e.Reason == login.Expired {
 			return s.lapsed(v, page)
@@ -149,10 +163,14 @@ func (s *Web) limit(v *visit, page string, e *login.Error) error {
 	case "code", "recovery":
 		about = "codes"
 		s.endStep(v)
-	case "verify", "reset-verify":
+	case "verify", "reset-verify", "two-step-app", "two-step-off":
 		about = "codes"
+	case "two-step", "recovery-codes-new": // nobody guesses there: the page itself can tell
+		return s.leave(v, page, "", s.until(e), storage.Problem{Message: "too_often"})
 	case "reset-password":
 		about = "requests"
+	case "account-password":
+		about = "password"
 	}
 	if e.RetryAfter <= 0 {
 		about = "locked"
@@ -199,6 +217,12 @@ func (s *Web) showLimited(v *visit) error {
 		Lede:   text.html("error.limited."+about, "time", utc(v.flow.Until), "0", clock(v.flow.Until), "wait", s.words(wait)),
 		Action: &action{at("/reset", v.flow.ID), text.plain("error.to_reset")},
 		Also:   &action{at("/login", v.flow.ID), text.plain("error.to_back")},
+	}
+	if v.flow.UserID != "" { // somebody who is signed in, at a page of theirs
+		data.Also = &action{"/account", text.plain("error.to_account")}
+	}
+	if about == "password" {
+		data.Note = text.plain("error.limited.note_password")
 	}
 	if about == "locked" {
 		data.Title = data.Heading
@@ -268,6 +292,8 @@ func (s *Web) stopped(w http.ResponseWriter, r *http.Request, e *stop) {
 	case "expired":
 		on, label = "/login", "error.to_login"
 		switch {
+		case e.on != "":
+			on, label = e.on, "error.continue"
 		case e.flow.Page == "reset-verify" || e.flow.Page == "reset-password":
 			on, label = at("/reset", e.flow.ID), "error.restart_reset"
 		case e.flow.ID != "":

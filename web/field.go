@@ -69,8 +69,19 @@ var inputs = map[string]input{
 		ID: "recovery_code", Type: "text", Autocomplete: "off", Capitals: true, MaxLen: 24, Dir: "ltr",
 		Class: "mono", Focus: true,
 	},
+	"enrol_code": { // below the QR code, which is to be read first
+		ID: "code", Type: "text", Autocomplete: "one-time-code", Inputmode: "numeric", MaxLen: 12, Dir: "ltr",
+		Exact: true, Class: "code",
+	},
+	"off_code": { // of the app, or a recovery code
+		ID: "code", Type: "text", Autocomplete: "one-time-code", MaxLen: 24, Dir: "ltr", Exact: true, Class: "mono",
+		Focus: true,
+	},
 	"forgotten": {
 		ID: "identifier", Type: "email", Autocomplete: "username", MaxLen: 254, Dir: "ltr", Exact: true, Focus: true,
+	},
+	"current_password": {
+		ID: "current_password", Type: "password", Autocomplete: "current-password", MaxLen: 128, Exact: true,
 	},
 	"reset_password": {
 		ID: "password", Type: "password", Autocomplete: "new-password", MaxLen: 128, Exact: true,

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"path"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -118,13 +119,34 @@ type Page struct {
 	Values   map[string]string
 	Problems []storage.Problem
 	Notice   string
+	// NoticeOf is the name of what the notice is about, or empty.
+	NoticeOf string
 	// Until is the end of the wait that Problems tell of, or zero.
 	Until time.Time
 	// Data is the page's own.
 	Data any
+	// Account is set on the pages of somebody's account.
+	Account *Account
 	// Redirect is where a form of the page may end up beyond this server, or
 	// empty; it goes into form-action.
 	Redirect string
+}
+
+// An Account is what stands around the pages of somebody's account.
+type Account struct {
+	// Name is the person's.
+	Name string
+	// Section is the page's name, by which the navigation marks where one is.
+	Section string
+	// SignOut is the token of the menu's form; empty in a browser that has been
+	// given none.
+	SignOut string
+}
+
+// In reports whether the page belongs to an entry of the navigation: it is that
+// page, or one of those below it.
+func (a Account) In(pages ...string) bool {
+	return slices.ContainsFunc(pages, func(page string) bool { return a.Section == page || strings.HasPrefix(a.Section, page+"-") })
 }
 
 // view is what templates see.

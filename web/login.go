@@ -35,7 +35,7 @@ func (s *Web) showLogin(v *visit) error {
 	}
 	told := v.flow.Page == "login" && v.flow.Notice != ""
 	if v.flow.Request == nil && v.session != nil && !told { // a visit that has reached its end
-		s.redirect(v, "/account")
+		s.redirect(v, s.onward(v.flow))
 		return nil
 	}
 	email := v.flow.Email
@@ -85,10 +85,16 @@ func (s *Web) advance(v *visit, o login.Outcome) error {
 		s.endStep(v)
 		return s.move(v, "login", "password_changed")
 	case login.Authenticated:
+		if v.flow.UserID != "" && v.flow.UserID != o.UserID { // one person's page, another's password
+			s.endStep(v)
+			return &stop{status: http.StatusForbidden, page: "expired", on: "/account"}
+		}
+		// Who confirms who they are stays signed in for as long as they were.
+		remember := v.flow.Typed["remember"] == "1" || v.flow.UserID != "" && v.session != nil && v.session.Remember
 		from := s.from(v.r)
 		err := s.provider.StartSession(v.w, v.r, storage.Session{
 			UserID: o.UserID, UserEpoch: o.Epoch, AuthTime: o.At, AMR: o.AMR,
-			Remember: v.flow.Typed["remember"] == "1", UserAgent: from.UserAgent, Address: from.Address,
+			Remember: remember, UserAgent: from.UserAgent, Address: from.Address,
 		})
 		if errors.Is(err, storage.ErrNotFound) { // suspended or changed since the proof
 			return &stop{status: http.StatusForbidden, page: "expired", flow: v.flow}
@@ -116,10 +122,14 @@ func (s *Web) advance(v *visit, o login.Outcome) error {
 
 // onward is where somebody goes who has just signed in.
 func (s *Web) onward(flow storage.Interaction) string {
-	if flow.Request != nil {
+	switch {
+	case flow.Request != nil:
 		return at("/authorize", flow.ID)
+	case flow.Return != "":
+		return flow.Return
+	default:
+		return "/account"
 	}
-	return "/account"
 }
 
 // showPaused tells somebody who proved the password that the account may not be

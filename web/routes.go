@@ -5,6 +5,8 @@ import (
 	"net/http"
 
 	"github.com/gin-gonic/gin"
+
+	"github.com/gatehouse-id/gatehouse/login"
 )
 
 // routes is every address of the server, in one place.
@@ -53,6 +55,7 @@ func (s *Web) routes() (http.Handler, error) {
 	get("/login/recovery", s.showRecovery)
 	post("/login/recovery", s.postRecovery)
 	get("/login/recovery/low", s.showRecoveryLow)
+	post("/login/recovery/low", s.postRecoveryLow)
 	get("/reset", s.showReset)
 	post("/reset", s.postReset)
 	get("/reset/verify", s.showResetVerify)
@@ -63,7 +66,29 @@ func (s *Web) routes() (http.Handler, error) {
 	post("/consent", s.postConsent)
 	get("/paused", s.showPaused)
 	get("/limited", s.showLimited)
-	get("/account", s.showAccount)
+	own := func(path string, show, act func(*visit, login.Acting) error) {
+		get(path, s.own(show))
+		if act != nil {
+			e.POST(path, gin.WrapF(s.postOwn(act)))
+		}
+	}
+	own("/account", s.showAccount, nil)
+	own("/account/password", s.showPassword, s.postPassword)
+	own("/account/devices", s.showDevices, s.postDevices)
+	own("/account/devices/others", s.showOtherDevices, s.postOtherDevices)
+	own("/account/apps", s.showApps, nil)
+	own("/account/apps/:id", s.showApp, nil)
+	own("/account/apps/:id/remove", s.showRemoveApp, s.postRemoveApp)
+	own("/account/activity", s.showActivity, nil)
+	own("/account/confirm", s.showConfirm, s.postConfirm)
+	own("/account/two-step", s.showTwoStep, nil)
+	own("/account/two-step/app", s.showEnrol, s.postEnrol)
+	get("/account/two-step/qr.svg", s.showQR)
+	own("/account/two-step/off", s.showTwoStepOff, s.postTwoStepOff)
+	own("/account/two-step/recovery", s.showCodes, s.postCodes)
+	own("/account/two-step/recovery.txt", s.showCodesFile, nil)
+	own("/account/two-step/recovery/new", s.showNewCodes, s.postNewCodes)
+	get("/.well-known/change-password", s.changePassword)
 	get("/logout", s.showLogout)
 	post("/logout", s.postLogout)
 	get("/signed-out", s.showSignedOut)

@@ -25,6 +25,18 @@ var addresses = map[string]string{
 	"recovery-low":   "/login/recovery/low",
 	"reset-verify":   "/reset/verify",
 	"reset-password": "/reset/password",
+
+	"two-step":           "/account/two-step",
+	"two-step-app":       "/account/two-step/app",
+	"two-step-off":       "/account/two-step/off",
+	"recovery-codes":     "/account/two-step/recovery",
+	"recovery-codes-new": "/account/two-step/recovery/new",
+
+	"account-password":       "/account/password",
+	"account-devices":        "/account/devices",
+	"account-devices-others": "/account/devices/others",
+	"account-apps":           "/account/apps",
+	"account-confirm":        "/account/confirm",
 }
 
 // address is the path of a page.

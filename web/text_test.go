@@ -62,6 +62,29 @@ func TestSentences(t *testing.T) {
 			}
 		}
 	})
+	t.Run("every event of an account has words", func(t *testing.T) {
+		done := []string{
+			login.EventRegistered, login.EventMailboxProved, login.EventSignIn, login.EventResetAsked, login.EventPasswordReset,
+			login.EventPasswordChanged, login.EventEmailChange, login.EventEmailChanged, login.EventSecondFactorOn,
+			login.EventSecondFactorOff, login.EventRecoveryUsed, login.EventRecoveryReplaced, login.EventSessionEnded,
+			login.EventAppWithdrawn, login.EventSignedOutEverywhere,
+			"session.ended", "consent.granted", "user.created", "user.suspended", "user.restored", "user.revoked",
+		}
+		refused := []string{
+			login.EventSignIn, login.EventSecondFactor, login.EventCode, login.EventLimited, login.EventPasswordChanged,
+			login.EventEmailChanged, login.EventSecondFactorOn, "consent.denied", "token.reuse", "code.replay",
+		}
+		for _, kind := range done {
+			if !c.has("event." + kind + ".ok") {
+				t.Errorf("no sentence for %q", kind)
+			}
+		}
+		for _, kind := range refused {
+			if !c.has("event." + kind + ".refused") {
+				t.Errorf("no sentence for %q when it is refused", kind)
+			}
+		}
+	})
 	t.Run("every field has a label", func(t *testing.T) {
 		for key := range inputs {
 			if !c.has("field." + key + ".label") {

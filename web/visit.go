@@ -35,6 +35,9 @@ type visit struct {
 	user    storage.User
 	// asked is what an app that waits has asked for.
 	asked provider.Asked
+	// own says that the page is one of the person's account, whose forms are
+	// good in their session alone.
+	own bool
 }
 
 // A stop ends a visit with a page of its own, and nothing changed.
@@ -44,6 +47,8 @@ type stop struct {
 	page string
 	// flow is where the person may go on, or empty.
 	flow storage.Interaction
+	// on is the path of the page to begin again at; empty leaves it to flow.
+	on string
 }
 
 func (e *stop) Error() string { return "web: " + e.page }
@@ -68,7 +73,7 @@ func (s *Web) get(show func(*visit) error) http.HandlerFunc {
 func (s *Web) post(path string, act func(*visit) error) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		v := &visit{w: w, r: r}
-		if err := s.receive(v); err != nil {
+		if err := s.receive(v, ""); err != nil {
 			s.fail(w, r, err)
 			return
 		}
@@ -112,8 +117,9 @@ func (s *Web) who(v *visit) error {
 	return nil
 }
 
-// receive reads the form and checks where it comes from.
-func (s *Web) receive(v *visit) error {
+// receive reads the form and checks where it comes from. session is the id that
+// its token must be for.
+func (s *Web) receive(v *visit, session string) error {
 	// Under "Referrer-Policy: no-referrer" a browser too old for Sec-Fetch-Site,
 	// or one at a plain http address, sends the origin "null" from our own pages.
 	// The token below decides about those.
@@ -127,7 +133,7 @@ func (s *Web) receive(v *visit) error {
 	}
 	v.form = form
 	secret, ok := s.provider.Browser(v.r)
-	if !ok || !s.checkCSRF(v.r.Context(), form.Get("csrf_token"), secret, form.Get("flow")) {
+	if !ok || !s.checkCSRF(v.r.Context(), form.Get("csrf_token"), secret, form.Get("flow"), session) {
 		return &stop{status: http.StatusForbidden, page: "expired"}
 	}
 	return nil
@@ -176,15 +182,22 @@ func (s *Web) redirect(v *visit, to string) {
 // show writes the page within the visit's flow.
 func (s *Web) show(v *visit, p Page) error {
 	p.Flow, p.App = v.flow.ID, v.asked.Client.Name
-	if secret, ok := s.provider.Browser(v.r); ok {
-		p.CSRF = s.csrf(secret, v.flow.ID)
+	secret, ok := s.provider.Browser(v.r)
+	if ok {
+		p.CSRF = s.csrf(secret, v.flow.ID, "")
+	}
+	if v.own {
+		p.Account = &Account{Name: v.user.Name, Section: p.Name}
+		if ok {
+			p.CSRF, p.Account.SignOut = s.csrf(secret, v.flow.ID, v.session.ID), s.csrf(secret, "", "")
+		}
 	}
 	p.Redirect = v.asked.RedirectURI
 	if p.Title == "" {
 		p.Title = s.frame.text.plain(p.Name+".title", "brand", s.frame.brand, "app", p.App)
 	}
 	if v.flow.Page == p.Name { // what waits in the flow is for one page
-		p.Problems, p.Notice, p.Until = v.flow.Problems, v.flow.Notice, v.flow.Until
+		p.Problems, p.Notice, p.NoticeOf, p.Until = v.flow.Problems, v.flow.Notice, v.flow.Typed["notice_of"], v.flow.Until
 		if wait := p.Until.Sub(s.now()); wait > 0 { // RFC 6585 section 4
 			p.Status = http.StatusTooManyRequests
 			retryAfter(v.w.Header(), wait)

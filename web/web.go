@@ -25,15 +25,23 @@ import (
 	"github.com/gatehouse-id/gatehouse/storage"
 )
 
+// A Store is what pages read, and where consent is kept.
+type Store interface {
+	storage.Users
+	storage.Clients
+	storage.Consents
+	// TOTP and RecoveryCodesLeft are those of [storage.Factors].
+	TOTP(ctx context.Context, userID string) (storage.TOTP, error)
+	RecoveryCodesLeft(ctx context.Context, userID string) (int, error)
+	// ListEventsOf is that of [storage.Audit].
+	ListEventsOf(ctx context.Context, userID, before string, limit int) ([]storage.Event, error)
+}
+
 // Config says what the face is made of.
 type Config struct {
 	Provider *provider.Provider
 	Login    *login.Engine
-	Store    interface {
-		storage.Users
-		storage.Clients
-		storage.Consents
-	}
+	Store    Store
 	// Secret and SecretByID give the keys of CSRF tokens, as a keys.Keeper does
 	// for its purpose "csrf".
 	Secret     func() (id string, key []byte)
@@ -63,13 +71,9 @@ type Config struct {
 
 // Web answers every HTTP request. It is safe for concurrent use.
 type Web struct {
-	provider *provider.Provider
-	login    *login.Engine
-	store    interface {
-		storage.Users
-		storage.Clients
-		storage.Consents
-	}
+	provider         *provider.Provider
+	login            *login.Engine
+	store            Store
 	trustedProxies   []netip.Prefix
 	secret           func() (string, []byte)
 	secretByID       func(context.Context, string) ([]byte, error)

@@ -235,6 +235,7 @@ func sampleInteraction() storage.Interaction {
 		},
 		RequestedAt: now(), Denied: true,
 		Consented: []string{"openid", "email"}, ConsentedBy: "someone",
+		UserID: "someone", Return: "/account/devices?flow=" + unicode,
 		Page: "login", Email: "ü@example.com", Typed: map[string]string{"name": unicode},
 		Problems:  []storage.Problem{{Field: "email", Message: "taken"}, {Message: "again"}},
 		Notice:    "resent",
