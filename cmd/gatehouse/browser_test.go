@@ -621,8 +621,10 @@ func photographPages(p *person, base string) {
 	p.photograph("consent")
 	p.click("#consent-allow")
 	p.photograph("app")
-	p.visit(base + "/account")
-	p.photograph("account")
+	for _, page := range []string{"account", "account/password", "account/two-step", "account/two-step/app", "account/devices", "account/apps", "account/activity"} {
+		p.visit(base + "/" + page)
+		p.photograph(strings.ReplaceAll(page, "/", "-"))
+	}
 	p.visit(base + "/dev/mail")
 	p.photograph("mail")
 	p.visit(base + "/logout")
