@@ -4,6 +4,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -103,17 +104,29 @@ func TestDiagram(t *testing.T) {
 	b.WriteString(strings.Join(edges, ""))
 	fmt.Fprintf(&b, "    %s --> [*]\n", Done)
 
-	const file = "testdata/flow.mermaid"
-	if *update {
-		if err := os.WriteFile(file, []byte(b.String()), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(file)
+	// docs/sign-in.md shows the same.
+	page := regexp.MustCompile("(?s)```mermaid\n.*?```")
+	const docs = "../docs/sign-in.md"
+	prose, err := os.ReadFile(docs)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if b.String() != string(want) {
-		t.Errorf("%s is out of date; run go test ./login -update. It should be:\n%s", file, b.String())
+	shown := page.ReplaceAllLiteralString(string(prose), "```mermaid\n"+b.String()+"```")
+	for file, want := range map[string]string{"testdata/flow.mermaid": b.String(), docs: shown} {
+		if *update {
+			if err := os.WriteFile(file, []byte(want), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		got, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if string(got) != want {
+			t.Errorf("%s is out of date; run go test ./login -update. It should be:\n%s", file, want)
+		}
+	}
+	if !strings.Contains(shown, b.String()) {
+		t.Errorf("%s has no block for the diagram", docs)
 	}
 }
