@@ -60,7 +60,7 @@ func (p *Provider) grant(r *http.Request, w *work) (map[string]any, *Error) {
 	var e *Error
 	switch grantType {
 	case grantCode:
-		e = checkCode(w)
+		e = p.checkCode(w)
 	case grantRefresh:
 		e = p.checkRefresh(r, w, scopes)
 	case grantCredentials:
@@ -83,15 +83,17 @@ func (p *Provider) grant(r *http.Request, w *work) (map[string]any, *Error) {
 }
 
 // checkCode refuses what is malformed before the code is looked at (RFC 6749
-// section 4.1.3, RFC 7636 section 4.1).
-func checkCode(w *work) *Error {
+// section 4.1.3, RFC 7636 section 4.1), and a resource that no grant to this
+// client can have (RFC 8707 section 2.2), which must not cost it the code.
+func (p *Provider) checkCode(w *work) *Error {
 	if !w.form.Has("code") {
 		return refuse(errInvalidRequest, "The parameter code is missing.")
 	}
 	if v := w.form.Get("code_verifier"); v != "" && (len(v) < 43 || len(v) > 128 || !unreserved(v, "-._~")) {
 		return refuse(errInvalidGrant, "The parameter code_verifier is not 43 to 128 unreserved characters.")
 	}
-	return nil
+	_, e := narrow(append([]string{p.issuer}, w.client.Resources...), w.form["resource"])
+	return e
 }
 
 // checkRefresh authenticates the refresh token by its HMAC. When the request

@@ -168,6 +168,31 @@ func TestCode(t *testing.T) {
 			t.Errorf("answered %d %v", r.status, r.body)
 		}
 	})
+	t.Run("sec-E3 resource narrows the first token, and an unknown one does not spend the code", func(t *testing.T) {
+		c, secret := o.client(storage.Client{AuthMethod: storage.AuthSecretPost, Resources: []string{"https://api.example/a", "https://api.example/b", "https://api.example/c"}})
+		v := o.request(c)
+		v["resource"] = []string{"https://api.example/a", "https://api.example/b"}
+		b := o.browser()
+		code := b.authorize(v).params.Get("code")
+		wantError(t, o.post(c, secret, redemption(c, code, "resource", "https://evil.example")), 400, "invalid_target")
+		r := o.post(c, secret, redemption(c, code, "resource", "https://api.example/b"))
+		if r.status != 200 || payload(t, r.text("access_token"))["aud"] != "https://api.example/b" {
+			t.Fatalf("answered %d %v", r.status, r.body)
+		}
+		// The grant keeps both.
+		next := o.post(c, secret, refresh(r.text("refresh_token")))
+		if aud, _ := payload(t, next.text("access_token"))["aud"].([]any); len(aud) != 2 {
+			t.Errorf("after a refresh the audience is %v", aud)
+		}
+		// One that the client may ask for but did not gets nothing.
+		code = b.authorize(v).params.Get("code")
+		wantError(t, o.post(c, secret, redemption(c, code, "resource", "https://api.example/c")), 400, "invalid_target")
+		// Without a resource of its own a client's audience is ours.
+		plain, plainSecret := o.client(storage.Client{AuthMethod: storage.AuthSecretPost})
+		if r := o.post(plain, plainSecret, redemption(plain, o.code(plain), "resource", o.issuer)); r.status != 200 {
+			t.Errorf("answered %d %v", r.status, r.body)
+		}
+	})
 	t.Run("sec-B4 it lives 60 seconds", func(t *testing.T) {
 		code := o.code(c)
 		o.pass(61 * time.Second)
