@@ -53,7 +53,7 @@ var kept1 = []string{
 	`SELECT id || name || redirect_uris FROM clients`,
 	`SELECT user_id || client_id || scopes || CAST(granted_at AS text) FROM consents`,
 	`SELECT id || CAST(secret_hash AS text) || user_id || CAST(user_epoch AS text) || CAST(auth_time AS text) || amr || CAST(remember AS text) || CAST(created_at AS text) || CAST(expires_at AS text) || CAST(ends_at AS text) FROM sessions`,
-	`SELECT id || CAST(handle_hash AS text) || client_id || user_id || CAST(user_epoch AS text) || session_id || scopes || CAST(offline_access AS text) || resources || nonce || CAST(auth_time AS text) || amr || jkt || CAST(generation AS text) || outcome || CAST(created_at AS text) || CAST(rotated_at AS text) || CAST(expires_at AS text) || CAST(ends_at AS text) || COALESCE(CAST(revoked_at AS text), '-') FROM grants`,
+	`SELECT id || CAST(handle_hash AS text) || client_id || user_id || CAST(user_epoch AS text) || session_id || scopes || CAST(offline_access AS text) || resources || nonce || CAST(auth_time AS text) || amr || jkt || CAST(generation AS text) || outcome || CAST(created_at AS text) || CAST(rotated_at AS text) || CAST(expires_at AS text) || CAST(ends_at AS text) || COALESCE(CAST(revoked_at AS text), '-') FROM grants WHERE id = 'g1'`,
 	`SELECT id || kind || CAST(sealed AS text) || CAST(created_at AS text) || CAST(deadline AS text) FROM letters`,
 	`SELECT id || CAST(occurred_at AS text) || kind || user_id || client_id || detail FROM events`,
 	`SELECT CAST(version AS text) FROM key_sets`,
@@ -100,6 +100,18 @@ func testUpgradeFrom1(t *testing.T, driver, dsn string, of func(*sql.DB) (*migra
 		t.Fatal(err)
 	}
 	write("1")
+	for id, revokedAt := range map[string]string{
+		"newest":  "2031-05-04 13:00:00.5+00:00",
+		"just in": "2031-05-04 12:44:02+00:00",
+		"too old": "2031-05-04 12:40:00+00:00",
+	} {
+		if _, err := db.ExecContext(ctx, `INSERT INTO grants (id, client_id, user_id, user_epoch, session_id, scopes, offline_access, resources, nonce,
+			auth_time, amr, jkt, generation, outcome, created_at, expires_at, ends_at, revoked_at)
+			SELECT $1, client_id, user_id, user_epoch, session_id, scopes, offline_access, resources, nonce,
+			auth_time, amr, jkt, generation, outcome, created_at, expires_at, ends_at, `+"'"+revokedAt+"' FROM grants WHERE id = 'g1'", id); err != nil {
+			t.Fatal(err)
+		}
+	}
 	before := map[string]string{}
 	for _, query := range kept1 {
 		before[query] = text(query)
@@ -117,17 +129,29 @@ func testUpgradeFrom1(t *testing.T, driver, dsn string, of func(*sql.DB) (*migra
 	count(1, "SELECT count(*) FROM letters WHERE failed_at IS NULL AND failure = ''")
 	count(1, "SELECT count(*) FROM events WHERE outcome = '' AND address = '' AND user_agent = ''")
 
+	count(1, "SELECT count(*) FROM users WHERE profile = '{}'")
+	count(1, "SELECT count(*) FROM clients WHERE metadata = '{}' AND NOT backchannel AND registration_hash IS NULL AND used_at IS NULL")
+	count(4, "SELECT count(*) FROM grants WHERE claims = ''")
+	// Whose tokens may be alive.
+	count(2, "SELECT count(*) FROM revocations")
+	count(1, "SELECT count(*) FROM revocations WHERE seq = 1 AND kind = 'grant' AND target = 'just in' AND until = '2031-05-04 13:00:02+00:00'")
+	count(1, "SELECT count(*) FROM revocations WHERE seq = 2 AND kind = 'grant' AND target = 'newest' AND until = '2031-05-04 13:16:00.5+00:00'")
+
 	// The release before still runs. The secrets of what it wrote are unique.
 	for _, statement := range []string{
 		`UPDATE sessions SET secret_hash = 'another'`,
-		`UPDATE grants SET handle_hash = 'another'`,
+		`UPDATE grants SET handle_hash = 'another' WHERE id = 'g1'`,
 	} {
 		if _, err := db.ExecContext(ctx, statement); err != nil {
 			t.Fatal(err)
 		}
 	}
 	write("2")
-	count(2, "SELECT count(*) FROM users JOIN sessions ON sessions.user_id = users.id JOIN grants ON grants.user_id = users.id")
+	if _, err := db.ExecContext(ctx, "UPDATE grants SET revoked_at = '2031-05-04 14:00:00+00:00' WHERE id = 'g2'"); err != nil {
+		t.Fatal(err)
+	}
+	count(1, "SELECT count(*) FROM revocations WHERE seq = 3 AND target = 'g2' AND until = '2031-05-04 14:16:00+00:00'")
+	count(5, "SELECT count(*) FROM users JOIN sessions ON sessions.user_id = users.id JOIN grants ON grants.user_id = users.id")
 
 	// What the foreign keys are for, and that grants have none.
 	if _, err := db.ExecContext(ctx, `INSERT INTO sessions (id, secret_hash, user_id, user_epoch, auth_time, amr, remember, created_at, expires_at, ends_at)
@@ -140,5 +164,20 @@ func testUpgradeFrom1(t *testing.T, driver, dsn string, of func(*sql.DB) (*migra
 	for _, table := range []string{"users", "passwords", "consents", "sessions"} {
 		count(1, "SELECT count(*) FROM "+table)
 	}
-	count(2, "SELECT count(*) FROM grants")
+	count(5, "SELECT count(*) FROM grants")
+
+	// A client takes its consents along, and authenticates in a way that is known.
+	if _, err := db.ExecContext(ctx, `UPDATE clients SET auth_method = 'private_key_jwt' WHERE id = 'c2'`); err != nil {
+		t.Error(err)
+	}
+	if _, err := db.ExecContext(ctx, `UPDATE clients SET auth_method = 'telepathy' WHERE id = 'c2'`); err == nil {
+		t.Error("an unknown way to authenticate was accepted")
+	}
+	if _, err := db.ExecContext(ctx, `DELETE FROM clients WHERE id = 'c2'`); err != nil {
+		t.Fatal(err)
+	}
+	count(0, "SELECT count(*) FROM consents")
+	if _, err := db.ExecContext(ctx, `INSERT INTO consents (user_id, client_id, scopes, granted_at) VALUES ('u2', 'nobody', '[]', '2031-05-04 12:00:00+00:00')`); err == nil {
+		t.Error("a consent to no client was accepted")
+	}
 }

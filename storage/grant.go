@@ -26,6 +26,8 @@ type Grant struct {
 	Nonce     string
 	AuthTime  time.Time
 	AMR       []string
+	// Claims are those asked for one by one (OIDC Core section 5.5).
+	Claims ClaimsRequest
 	// JKT is the thumbprint of the DPoP key the refresh tokens are bound to
 	// (RFC 9449), or empty.
 	JKT string
@@ -40,6 +42,13 @@ type Grant struct {
 	EndsAt    time.Time
 	// RevokedAt is zero while the grant is not revoked.
 	RevokedAt time.Time
+}
+
+// A ClaimsRequest names claims beyond those that scopes stand for. It is kept as
+// JSON by these names.
+type ClaimsRequest struct {
+	UserInfo []string `json:"userinfo,omitempty"`
+	IDToken  []string `json:"id_token,omitempty"`
 }
 
 // A Rotation is a refresh token presented, and the time it is judged by.
@@ -80,8 +89,9 @@ const (
 // Grants keeps grants. One is alive while it is not revoked and not past either
 // end, and its user is active and of the grant's epoch.
 type Grants interface {
-	// CreateGrant adds g if its user is active and of g.UserEpoch, else it
-	// returns ErrNotFound and adds nothing. It returns ErrSpent when the id is
+	// CreateGrant adds g if its user is active and of g.UserEpoch, and its
+	// session, if it has one, has not ended or it speaks for offline access; else
+	// it returns ErrNotFound and adds nothing. It returns ErrSpent when the id is
 	// taken: the code was redeemed before, or its replay came first.
 	CreateGrant(ctx context.Context, g Grant) error
 
@@ -99,6 +109,8 @@ type Grants interface {
 	// GrantByHandle returns the grant, alive or not, or ErrNotFound.
 	GrantByHandle(ctx context.Context, handleHash []byte) (Grant, error)
 
+	// GrantByID returns the grant, alive or not, or ErrNotFound.
+	GrantByID(ctx context.Context, id string) (Grant, error)
 	// ListGrants returns the user's grants that are alive at now, the newest
 	// first.
 	ListGrants(ctx context.Context, userID string, now time.Time) ([]Grant, error)

@@ -34,8 +34,8 @@ type Session struct {
 type Sessions interface {
 	// CreateSession adds s if its user is active and of s.UserEpoch, else it
 	// returns ErrNotFound and adds nothing. An empty replaces ends no session;
-	// otherwise the session of that id ends in the same transaction, and s may
-	// take over its id.
+	// otherwise the session of that id ends in the same transaction, as by
+	// EndSession, unless s takes over its id: then its grants are those of s.
 	CreateSession(ctx context.Context, s Session, replaces string) error
 	// SessionBySecret returns the session that is alive at now, and its user,
 	// who is active and of the session's epoch; else ErrNotFound.

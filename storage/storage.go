@@ -46,8 +46,11 @@ type SQL interface {
 	Consents
 	Sessions
 	Grants
+	Revocations
 	Keys
+	Gateways
 	Outbox
+	Notices
 	Audit
 	TimeSource
 
@@ -62,6 +65,8 @@ type Volatile interface {
 	Flows
 	Interactions
 	Codes
+	Proofs
+	Denylist
 	Buckets
 	TimeSource
 

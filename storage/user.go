@@ -37,12 +37,50 @@ type User struct {
 	// SecondFactor says that two-step sign-in is on. It is changed by
 	// [Factors] alone.
 	SecondFactor bool
+	// Profile is what apps may be told beside name and address.
+	Profile Profile
 	// Epoch grows with every change that ends what was issued before it: a new
 	// password, a suspension. Flows, codes, sessions and grants carry a copy,
 	// and are dead when theirs is older.
 	Epoch     int64
 	CreatedAt time.Time
 	UpdatedAt time.Time
+}
+
+// A Profile is the standard claims of OIDC Core section 5.1 that need no
+// account: what a person, or an operator for them, has written down. Empty is
+// not told. It is kept as JSON by these names, which are the claims'.
+type Profile struct {
+	GivenName         string `json:"given_name,omitempty"`
+	FamilyName        string `json:"family_name,omitempty"`
+	MiddleName        string `json:"middle_name,omitempty"`
+	Nickname          string `json:"nickname,omitempty"`
+	PreferredUsername string `json:"preferred_username,omitempty"`
+	// Profile, Picture and Website are URLs.
+	Profile string `json:"profile,omitempty"`
+	Picture string `json:"picture,omitempty"`
+	Website string `json:"website,omitempty"`
+	Gender  string `json:"gender,omitempty"`
+	// Birthdate is YYYY-MM-DD, 0000-MM-DD or YYYY.
+	Birthdate string `json:"birthdate,omitempty"`
+	// Zoneinfo is a name of the time zone database, Locale a BCP 47 tag: also
+	// the language of our pages and letters to the person.
+	Zoneinfo string `json:"zoneinfo,omitempty"`
+	Locale   string `json:"locale,omitempty"`
+	// PhoneNumber is E.164; we send nothing there.
+	PhoneNumber         string   `json:"phone_number,omitempty"`
+	PhoneNumberVerified bool     `json:"phone_number_verified,omitempty"`
+	Address             *Address `json:"address,omitempty"`
+}
+
+// An Address is a postal address (OIDC Core section 5.1.1).
+type Address struct {
+	Formatted     string `json:"formatted,omitempty"`
+	StreetAddress string `json:"street_address,omitempty"`
+	Locality      string `json:"locality,omitempty"`
+	Region        string `json:"region,omitempty"`
+	PostalCode    string `json:"postal_code,omitempty"`
+	Country       string `json:"country,omitempty"`
 }
 
 // EmailVerified reports whether the mailbox has been proved.
@@ -119,6 +157,8 @@ type Users interface {
 	// is taken, and ErrNotFound unless the user is active.
 	ChangeEmail(ctx context.Context, userID, email string, now time.Time, letters ...Letter) error
 
+	// SetProfile gives the user another name and profile, or returns ErrNotFound.
+	SetProfile(ctx context.Context, userID, name string, p Profile, now time.Time) error
 	// SetStatus changes the status, raises the epoch, which ends every session
 	// and grant, and adds the letters. A user who never proved the mailbox
 	// becomes pending instead of active. It returns ErrNotFound when there is no

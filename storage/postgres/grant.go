@@ -30,6 +30,7 @@ func (db *DB) CreateGrant(ctx context.Context, g storage.Grant) error {
 		ExpiresAt:     column.Time(g.ExpiresAt),
 		EndsAt:        column.Time(g.EndsAt),
 		RevokedAt:     column.Time(g.RevokedAt),
+		Claims:        column.Claims(g.Claims),
 		UserID:        g.UserID,
 		UserEpoch:     g.UserEpoch,
 	})
@@ -65,6 +66,12 @@ func (db *DB) GrantByHandle(ctx context.Context, handleHash []byte) (storage.Gra
 	return row.Grant(g).Record(), found(err)
 }
 
+// GrantByID implements [storage.Grants].
+func (db *DB) GrantByID(ctx context.Context, id string) (storage.Grant, error) {
+	g, err := db.q.GrantByID(ctx, id)
+	return row.Grant(g).Record(), found(err)
+}
+
 // ListGrants implements [storage.Grants].
 func (db *DB) ListGrants(ctx context.Context, userID string, now time.Time) ([]storage.Grant, error) {
 	rows, err := db.q.ListGrants(ctx, pgdb.ListGrantsParams{UserID: userID, Now: column.Time(now)})
@@ -96,6 +103,7 @@ func (db *DB) ReplayGrant(ctx context.Context, g storage.Grant, now time.Time) e
 		ExpiresAt:     column.Time(g.ExpiresAt),
 		EndsAt:        column.Time(g.EndsAt),
 		RevokedAt:     column.Time(now),
+		Claims:        column.Claims(g.Claims),
 	})
 }
 

@@ -18,7 +18,7 @@ func (db *DB) CreateSession(ctx context.Context, s storage.Session, replaces str
 			if _, err := q.LockUser(ctx, pgdb.LockUserParams{UserID: s.UserID, UserEpoch: s.UserEpoch}); err != nil {
 				return found(err)
 			}
-			if err := q.DeleteSession(ctx, replaces); err != nil {
+			if err := endReplaced(ctx, q, s, replaces); err != nil {
 				return err
 			}
 		}
@@ -39,6 +39,16 @@ func (db *DB) CreateSession(ctx context.Context, s storage.Session, replaces str
 	})
 }
 
+// endReplaced removes the session that s replaces. One that gives s its id goes
+// on in s, with its grants.
+func endReplaced(ctx context.Context, q *pgdb.Queries, s storage.Session, replaces string) error {
+	if replaces == s.ID {
+		_, err := q.DeleteSession(ctx, replaces)
+		return err
+	}
+	return endSession(ctx, q, replaces, s.CreatedAt)
+}
+
 // SessionBySecret implements [storage.Sessions].
 func (db *DB) SessionBySecret(ctx context.Context, secretHash []byte, now time.Time) (storage.Session, storage.User, error) {
 	r, err := db.q.SessionBySecret(ctx, pgdb.SessionBySecretParams{
@@ -56,11 +66,21 @@ func (db *DB) TouchSession(ctx context.Context, id string, expiresAt time.Time) 
 // EndSession implements [storage.Sessions].
 func (db *DB) EndSession(ctx context.Context, id string, now time.Time) error {
 	return db.tx(ctx, func(q *pgdb.Queries) error {
-		if err := q.DeleteSession(ctx, id); err != nil {
+		return endSession(ctx, q, id, now)
+	})
+}
+
+func endSession(ctx context.Context, q *pgdb.Queries, id string, now time.Time) error {
+	n, err := q.DeleteSession(ctx, id)
+	if err != nil {
+		return err
+	}
+	if n > 0 {
+		if err := noticeEnds(ctx, q, now, id); err != nil {
 			return err
 		}
-		return revokeGrantsOfSession(ctx, q, id, now)
-	})
+	}
+	return revokeGrantsOfSession(ctx, q, id, now)
 }
 
 func revokeGrantsOfSession(ctx context.Context, q *pgdb.Queries, id string, now time.Time) error {
@@ -80,6 +100,9 @@ func (db *DB) ListSessions(ctx context.Context, userID string, now time.Time) ([
 func (db *DB) EndSessionOf(ctx context.Context, userID, id string, now time.Time) error {
 	return db.tx(ctx, func(q *pgdb.Queries) error {
 		if err := changed(q.DeleteSessionOf(ctx, pgdb.DeleteSessionOfParams{ID: id, UserID: userID})); err != nil {
+			return err
+		}
+		if err := noticeEnds(ctx, q, now, id); err != nil {
 			return err
 		}
 		return revokeGrantsOfSession(ctx, q, id, now)

@@ -8,6 +8,9 @@ WHERE grants.id = sqlc.arg(id) AND grants.revoked_at IS NULL
 -- name: GrantByHandle :one
 SELECT * FROM grants WHERE handle_hash = sqlc.arg(handle_hash);
 
+-- name: GrantByID :one
+SELECT * FROM grants WHERE id = sqlc.arg(id);
+
 -- name: ListGrants :many
 SELECT grants.*
 FROM grants
@@ -19,13 +22,13 @@ ORDER BY grants.created_at DESC, grants.id DESC;
 -- name: RevokeGrant :exec
 UPDATE grants SET revoked_at = sqlc.arg(now) WHERE id = sqlc.arg(id) AND revoked_at IS NULL;
 
+-- RevokeOtherGrants carries the one that is kept over to the new epoch. It is
+-- one statement so that rows are locked in the order in which they lie there.
 -- name: RevokeOtherGrants :exec
-UPDATE grants SET revoked_at = sqlc.arg(now)
-WHERE user_id = sqlc.arg(user_id) AND id <> sqlc.arg(keep) AND revoked_at IS NULL;
-
--- name: CarryGrant :exec
-UPDATE grants SET user_epoch = sqlc.arg(epoch)
-WHERE id = sqlc.arg(id) AND user_id = sqlc.arg(user_id) AND revoked_at IS NULL;
+UPDATE grants SET
+    revoked_at = CASE WHEN id = sqlc.arg(keep) THEN revoked_at ELSE sqlc.arg(now) END,
+    user_epoch = CASE WHEN id = sqlc.arg(keep) THEN sqlc.arg(epoch) ELSE user_epoch END
+WHERE user_id = sqlc.arg(user_id) AND revoked_at IS NULL;
 
 -- RevokeGrantsOfSession is for signing out, which spares offline access.
 -- name: RevokeGrantsOfSession :exec
@@ -46,11 +49,12 @@ WHERE user_id = sqlc.arg(user_id) AND client_id = sqlc.arg(client_id) AND revoke
 -- name: ReplayGrant :exec
 INSERT INTO grants (
     id, client_id, user_id, user_epoch, session_id, scopes, offline_access, resources, nonce, auth_time, amr,
-    jkt, generation, outcome, created_at, expires_at, ends_at, revoked_at
+    jkt, generation, outcome, created_at, expires_at, ends_at, revoked_at, claims
 ) VALUES (
     sqlc.arg(id), sqlc.arg(client_id), sqlc.arg(user_id), sqlc.arg(user_epoch), sqlc.arg(session_id), sqlc.arg(scopes),
     sqlc.arg(offline_access), sqlc.arg(resources), sqlc.arg(nonce), sqlc.arg(auth_time), sqlc.arg(amr),
-    sqlc.arg(jkt), sqlc.arg(generation), '', sqlc.arg(created_at), sqlc.arg(expires_at), sqlc.arg(ends_at), sqlc.arg(revoked_at)
+    sqlc.arg(jkt), sqlc.arg(generation), '', sqlc.arg(created_at), sqlc.arg(expires_at), sqlc.arg(ends_at), sqlc.arg(revoked_at),
+    sqlc.arg(claims)
 )
 ON CONFLICT (id) DO UPDATE SET revoked_at = excluded.revoked_at WHERE grants.revoked_at IS NULL;
 

@@ -17,14 +17,14 @@ UPDATE sessions
 SET expires_at = CASE WHEN ends_at < sqlc.arg(expires_at) THEN ends_at ELSE sqlc.arg(expires_at) END
 WHERE id = sqlc.arg(id);
 
--- name: DeleteSession :exec
+-- name: DeleteSession :execrows
 DELETE FROM sessions WHERE id = sqlc.arg(id);
 
 -- name: DeleteSessionOf :execrows
 DELETE FROM sessions WHERE id = sqlc.arg(id) AND user_id = sqlc.arg(user_id);
 
--- name: DeleteOtherSessions :exec
-DELETE FROM sessions WHERE user_id = sqlc.arg(user_id) AND id <> sqlc.arg(keep);
+-- name: DeleteOtherSessions :many
+DELETE FROM sessions WHERE user_id = sqlc.arg(user_id) AND id <> sqlc.arg(keep) RETURNING id;
 
 -- name: CarrySession :exec
 UPDATE sessions SET user_epoch = sqlc.arg(epoch) WHERE id = sqlc.arg(id) AND user_id = sqlc.arg(user_id);

@@ -1,8 +1,8 @@
 -- name: InsertUser :exec
-INSERT INTO users (id, email, email_key, name, email_verified_at, status, epoch, created_at, updated_at)
+INSERT INTO users (id, email, email_key, name, email_verified_at, status, epoch, created_at, updated_at, profile)
 VALUES (
     sqlc.arg(id), sqlc.arg(email), sqlc.arg(email_key), sqlc.arg(name), sqlc.arg(email_verified_at),
-    sqlc.arg(status), sqlc.arg(epoch), sqlc.arg(created_at), sqlc.arg(updated_at)
+    sqlc.arg(status), sqlc.arg(epoch), sqlc.arg(created_at), sqlc.arg(updated_at), sqlc.arg(profile)
 );
 
 -- name: RenamePendingUser :execrows
@@ -34,6 +34,9 @@ RETURNING epoch;
 UPDATE users
 SET email = sqlc.arg(email), email_key = sqlc.arg(email_key), email_verified_at = sqlc.arg(now), updated_at = sqlc.arg(now)
 WHERE id = sqlc.arg(id) AND status = 'active';
+
+-- name: SetProfile :execrows
+UPDATE users SET name = sqlc.arg(name), profile = sqlc.arg(profile), updated_at = sqlc.arg(now) WHERE id = sqlc.arg(id);
 
 -- name: DeleteUser :execrows
 DELETE FROM users WHERE id = sqlc.arg(id);

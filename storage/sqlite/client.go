@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	sqlite3 "modernc.org/sqlite/lib"
@@ -15,39 +16,46 @@ import (
 // CreateClient implements [storage.Clients].
 func (db *DB) CreateClient(ctx context.Context, c storage.Client) error {
 	return conflict(db.writes.InsertClient(ctx, litedb.InsertClientParams{
-		ID:           c.ID,
-		Name:         c.Name,
-		AuthMethod:   c.AuthMethod,
-		SecretHashes: c.SecretHashes,
-		RedirectURIs: c.RedirectURIs,
-		GrantTypes:   c.GrantTypes,
-		Scopes:       c.Scopes,
-		Resources:    c.Resources,
-		FirstParty:   c.FirstParty,
-		OptionalPKCE: c.OptionalPKCE,
-		IDTokenAlg:   c.IDTokenAlg,
-		RefreshGrace: row.Microseconds(c.RefreshGrace),
-		CreatedAt:    column.Time(c.CreatedAt),
-		UpdatedAt:    column.Time(c.UpdatedAt),
+		ID:               c.ID,
+		Name:             c.Name,
+		AuthMethod:       c.AuthMethod,
+		SecretHashes:     c.SecretHashes,
+		RedirectURIs:     c.RedirectURIs,
+		GrantTypes:       c.GrantTypes,
+		Scopes:           c.Scopes,
+		Resources:        c.Resources,
+		FirstParty:       c.FirstParty,
+		OptionalPKCE:     c.OptionalPKCE,
+		IDTokenAlg:       c.IDTokenAlg,
+		RefreshGrace:     row.Microseconds(c.RefreshGrace),
+		CreatedAt:        column.Time(c.CreatedAt),
+		UpdatedAt:        column.Time(c.UpdatedAt),
+		Metadata:         column.Metadata(c.Metadata),
+		Backchannel:      row.Backchannel(c),
+		RegistrationHash: row.RegistrationHash(c),
+		UsedAt:           row.UsedAt(c),
 	}))
 }
 
 // UpdateClient implements [storage.Clients].
 func (db *DB) UpdateClient(ctx context.Context, c storage.Client) error {
 	return changed(db.writes.UpdateClient(ctx, litedb.UpdateClientParams{
-		Name:         c.Name,
-		AuthMethod:   c.AuthMethod,
-		SecretHashes: c.SecretHashes,
-		RedirectURIs: c.RedirectURIs,
-		GrantTypes:   c.GrantTypes,
-		Scopes:       c.Scopes,
-		Resources:    c.Resources,
-		FirstParty:   c.FirstParty,
-		OptionalPKCE: c.OptionalPKCE,
-		IDTokenAlg:   c.IDTokenAlg,
-		RefreshGrace: row.Microseconds(c.RefreshGrace),
-		UpdatedAt:    column.Time(c.UpdatedAt),
-		ID:           c.ID,
+		Name:             c.Name,
+		AuthMethod:       c.AuthMethod,
+		SecretHashes:     c.SecretHashes,
+		RedirectURIs:     c.RedirectURIs,
+		GrantTypes:       c.GrantTypes,
+		Scopes:           c.Scopes,
+		Resources:        c.Resources,
+		FirstParty:       c.FirstParty,
+		OptionalPKCE:     c.OptionalPKCE,
+		IDTokenAlg:       c.IDTokenAlg,
+		RefreshGrace:     row.Microseconds(c.RefreshGrace),
+		UpdatedAt:        column.Time(c.UpdatedAt),
+		Metadata:         column.Metadata(c.Metadata),
+		Backchannel:      row.Backchannel(c),
+		RegistrationHash: row.RegistrationHash(c),
+		ID:               c.ID,
 	}))
 }
 
@@ -63,17 +71,90 @@ func (db *DB) ListClients(ctx context.Context, after string, limit int) ([]stora
 	return row.Records(rows, func(c litedb.Client) storage.Client { return row.Client(c).Record() }), err
 }
 
-// DeleteClient implements [storage.Clients]. The schema deletes the consents.
+// DeleteClient implements [storage.Clients].
 func (db *DB) DeleteClient(ctx context.Context, id string, now time.Time) error {
 	return db.tx(ctx, db.writer, func(q *litedb.Queries) error {
 		if err := changed(q.DeleteClient(ctx, id)); err != nil {
 			return err
 		}
-		return q.RevokeGrantsOfClient(ctx, litedb.RevokeGrantsOfClientParams{
-			Now:      column.Time(now),
-			ClientID: id,
-		})
+		return endClient(ctx, q, id, now)
 	})
+}
+
+// endClient stops the tokens of a client that this transaction has removed. The
+// schema deletes its consents and its logo.
+func endClient(ctx context.Context, q *litedb.Queries, id string, now time.Time) error {
+	if err := q.RevokeGrantsOfClient(ctx, litedb.RevokeGrantsOfClientParams{
+		Now:      column.Time(now),
+		ClientID: id,
+	}); err != nil {
+		return err
+	}
+	_, err := revoke(ctx, q, row.ClientRevocation(id, now))
+	return err
+}
+
+// SetLogo implements [storage.Clients].
+func (db *DB) SetLogo(ctx context.Context, clientID string, l storage.Logo) error {
+	if len(l.Bytes) == 0 {
+		n, err := db.writes.DeleteLogo(ctx, clientID)
+		if err != nil || n > 0 {
+			return err
+		}
+		_, err = db.reads.Client(ctx, clientID)
+		return found(err)
+	}
+	err := db.writes.PutLogo(ctx, litedb.PutLogoParams{ClientID: clientID, Type: l.Type, Bytes: l.Bytes})
+	if code(err) == sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY {
+		return storage.ErrNotFound
+	}
+	return err
+}
+
+// Logo implements [storage.Clients].
+func (db *DB) Logo(ctx context.Context, clientID string) (storage.Logo, error) {
+	l, err := db.reads.Logo(ctx, clientID)
+	return storage.Logo{Type: l.Type, Bytes: l.Bytes}, found(err)
+}
+
+// ClientUsed implements [storage.Clients].
+func (db *DB) ClientUsed(ctx context.Context, id string, now time.Time) error {
+	return db.writes.ClientUsed(ctx, litedb.ClientUsedParams{Now: column.Time(now), ID: id})
+}
+
+// CountDynamicClients implements [storage.Clients].
+func (db *DB) CountDynamicClients(ctx context.Context) (int, error) {
+	n, err := db.reads.CountDynamicClients(ctx)
+	return int(n), err
+}
+
+// DeleteUnusedClients implements [storage.Clients], with a transaction for each
+// client: it may have many grants.
+func (db *DB) DeleteUnusedClients(ctx context.Context, since, now time.Time, limit int) (int, error) {
+	ids, err := db.reads.UnusedClients(ctx, litedb.UnusedClientsParams{Since: column.Time(since), MaxRows: int64(limit)})
+	if err != nil {
+		return 0, err
+	}
+	n := 0
+	for _, id := range ids {
+		err := db.tx(ctx, db.writer, func(q *litedb.Queries) error {
+			if err := changed(q.DeleteUnusedClient(ctx, litedb.DeleteUnusedClientParams{
+				ID:    id,
+				Since: column.Time(since),
+			})); err != nil {
+				return err
+			}
+			return endClient(ctx, q, id, now)
+		})
+		switch {
+		case err == nil:
+			n++
+		case errors.Is(err, storage.ErrNotFound): // used or removed in the meantime
+		default:
+			return n, err
+		}
+	}
+	return n, nil
 }
 
 // Consent implements [storage.Consents].

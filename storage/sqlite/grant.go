@@ -31,6 +31,7 @@ func (db *DB) CreateGrant(ctx context.Context, g storage.Grant) error {
 		ExpiresAt:     column.Time(g.ExpiresAt),
 		EndsAt:        column.Time(g.EndsAt),
 		RevokedAt:     column.Time(g.RevokedAt),
+		Claims:        column.Claims(g.Claims),
 		UserID:        g.UserID,
 		UserEpoch:     g.UserEpoch,
 	})
@@ -66,6 +67,12 @@ func (db *DB) GrantByHandle(ctx context.Context, handleHash []byte) (storage.Gra
 	return row.Grant(g).Record(), found(err)
 }
 
+// GrantByID implements [storage.Grants].
+func (db *DB) GrantByID(ctx context.Context, id string) (storage.Grant, error) {
+	g, err := db.reads.GrantByID(ctx, id)
+	return row.Grant(g).Record(), found(err)
+}
+
 // ListGrants implements [storage.Grants].
 func (db *DB) ListGrants(ctx context.Context, userID string, now time.Time) ([]storage.Grant, error) {
 	rows, err := db.reads.ListGrants(ctx, litedb.ListGrantsParams{UserID: userID, Now: column.Time(now)})
@@ -97,6 +104,7 @@ func (db *DB) ReplayGrant(ctx context.Context, g storage.Grant, now time.Time) e
 		ExpiresAt:     column.Time(g.ExpiresAt),
 		EndsAt:        column.Time(g.EndsAt),
 		RevokedAt:     column.Time(now),
+		Claims:        column.Claims(g.Claims),
 	})
 }
 

@@ -24,6 +24,7 @@ func (db *DB) CreateUser(ctx context.Context, u storage.User, passwordHash strin
 			Epoch:           u.Epoch,
 			CreatedAt:       column.Time(u.CreatedAt),
 			UpdatedAt:       column.Time(u.UpdatedAt),
+			Profile:         column.Profile(u.Profile),
 		}); err != nil {
 			return err
 		}
@@ -157,6 +158,16 @@ func (db *DB) ChangeEmail(ctx context.Context, userID, email string, now time.Ti
 	}))
 }
 
+// SetProfile implements [storage.Users].
+func (db *DB) SetProfile(ctx context.Context, userID, name string, p storage.Profile, now time.Time) error {
+	return changed(db.writes.SetProfile(ctx, litedb.SetProfileParams{
+		Name:    name,
+		Profile: column.Profile(p),
+		Now:     column.Time(now),
+		ID:      userID,
+	}))
+}
+
 // SetStatus implements [storage.Users].
 func (db *DB) SetStatus(ctx context.Context, userID string, s storage.UserStatus, now time.Time, letters ...storage.Letter) error {
 	return conflict(db.tx(ctx, db.writer, func(q *litedb.Queries) error {
@@ -194,10 +205,7 @@ func (db *DB) EndEverything(ctx context.Context, userID string, keep storage.Kep
 
 // endOthers ends all that the user had before the epoch, but what is kept.
 func endOthers(ctx context.Context, q *litedb.Queries, userID string, epoch int64, keep storage.Kept, now time.Time) error {
-	if err := q.DeleteOtherSessions(ctx, litedb.DeleteOtherSessionsParams{
-		UserID: userID,
-		Keep:   keep.Session,
-	}); err != nil {
+	if err := endOtherSessions(ctx, q, userID, keep.Session, now); err != nil {
 		return err
 	}
 	if err := q.CarrySession(ctx, litedb.CarrySessionParams{
@@ -207,29 +215,39 @@ func endOthers(ctx context.Context, q *litedb.Queries, userID string, epoch int6
 	}); err != nil {
 		return err
 	}
-	if err := q.RevokeOtherGrants(ctx, litedb.RevokeOtherGrantsParams{
-		Now:    column.Time(now),
-		UserID: userID,
+	return q.RevokeOtherGrants(ctx, litedb.RevokeOtherGrantsParams{
 		Keep:   keep.Grant,
-	}); err != nil {
-		return err
-	}
-	return q.CarryGrant(ctx, litedb.CarryGrantParams{
+		Now:    column.Time(now),
 		Epoch:  epoch,
-		ID:     keep.Grant,
 		UserID: userID,
 	})
 }
 
-// DeleteUser implements [storage.Users]. The schema deletes everything but the
-// grants.
+func endOtherSessions(ctx context.Context, q *litedb.Queries, userID, keep string, now time.Time) error {
+	ended, err := q.DeleteOtherSessions(ctx, litedb.DeleteOtherSessionsParams{UserID: userID, Keep: keep})
+	if err != nil {
+		return err
+	}
+	return noticeEnds(ctx, q, now, ended...)
+}
+
+// DeleteUser implements [storage.Users]. The schema deletes what is left beside
+// the grants.
 func (db *DB) DeleteUser(ctx context.Context, userID string, now time.Time, letters ...storage.Letter) error {
 	return conflict(db.tx(ctx, db.writer, func(q *litedb.Queries) error {
+		epoch, err := q.RaiseEpoch(ctx, litedb.RaiseEpochParams{Now: column.Time(now), ID: userID})
+		if err != nil {
+			return found(err)
+		}
+		if err := endOtherSessions(ctx, q, userID, "", now); err != nil {
+			return err
+		}
 		if err := changed(q.DeleteUser(ctx, userID)); err != nil {
 			return err
 		}
 		if err := q.RevokeOtherGrants(ctx, litedb.RevokeOtherGrantsParams{
 			Now:    column.Time(now),
+			Epoch:  epoch,
 			UserID: userID,
 		}); err != nil {
 			return err

@@ -43,6 +43,12 @@ func TestSQL(t *testing.T, open func(t *testing.T) storage.SQL) {
 		{"races of users", testUserRaces},
 		{"races of everything", testEveryRace},
 		{"replays", testReplays},
+		{"revocations", testRevocations},
+		{"races of revocations", testRevocationRaces},
+		{"notices", testNotices},
+		{"records", testRecords},
+		{"logos", testLogos},
+		{"dynamic clients", testDynamicClients},
 		{"keys", testKeys},
 		{"letters", testLetters},
 		{"events", testEvents},
@@ -66,7 +72,7 @@ func TestStatements(t *testing.T, open func(t *testing.T, onQuery func(sql strin
 	u := addUser(t, db)
 	s := newSession(u)
 	must(t, db.CreateSession(t.Context(), s, ""))
-	g := newGrant(u)
+	g, alive := newGrant(u), addGrant(t, db, u)
 	enrolled := addUser(t, db)
 	enable(t, db, enrolled)
 
@@ -81,8 +87,17 @@ func TestStatements(t *testing.T, open func(t *testing.T, onQuery func(sql strin
 			_, _, err := db.Rotate(t.Context(), rotation(g))
 			return err
 		}},
+		{"Rotate is one statement when it finds a reuse", func() error {
+			r := rotation(g)
+			r.Presented = 0
+			_, _, err := db.Rotate(t.Context(), r)
+			return err
+		}},
+		{"RevokeGrant is one statement", func() error {
+			return db.RevokeGrant(t.Context(), g.ID, noon)
+		}},
 		{"LiveGrant is one statement", func() error {
-			_, _, err := db.LiveGrant(t.Context(), g.ID, noon)
+			_, _, err := db.LiveGrant(t.Context(), alive.ID, noon)
 			return err
 		}},
 		{"SessionBySecret is one statement", func() error {
@@ -111,8 +126,9 @@ func TestStatements(t *testing.T, open func(t *testing.T, onQuery func(sql strin
 }
 
 // TestByHand proves that what a user has is dead when the user's row says so,
-// also when no verb has ended it: an operator may change users with SQL. exec
-// runs a statement with one argument, written ?.
+// also when no verb has ended it, and that a revocation is written for a grant
+// that no verb has revoked: an operator may use SQL. exec runs a statement with
+// one argument, written ?.
 func TestByHand(t *testing.T, db storage.SQL, exec func(sql, arg string) error) {
 	for _, change := range []string{
 		"UPDATE users SET status = 'suspended' WHERE id = ?",
@@ -141,6 +157,14 @@ func TestByHand(t *testing.T, db storage.SQL, exec func(sql, arg string) error) 
 			equal(t, "the grant kept", grant(t, db, g), g)
 		})
 	}
+
+	t.Run("a grant that is revoked has one revocation", func(t *testing.T) {
+		g := addGrant(t, db, addUser(t, db))
+		last := lastRevocation(t, db)
+		must(t, exec("UPDATE grants SET revoked_at = created_at WHERE id = ?", g.ID))
+		must(t, exec("UPDATE grants SET revoked_at = ends_at WHERE id = ?", g.ID))
+		wantRevocations(t, db, last, []storage.Revocation{{Kind: storage.RevokedGrant, Key: g.ID, At: noon, Until: dead(noon)}})
+	})
 }
 
 // noon is when tests happen, with every digit that must be kept.
@@ -199,6 +223,7 @@ func newClient(id string) storage.Client {
 		OptionalPKCE: true,
 		IDTokenAlg:   "RS256",
 		RefreshGrace: new(1500 * time.Millisecond),
+		Metadata:     storage.ClientMetadata{BackchannelLogoutURI: "https://calendar.example/logout"},
 		CreatedAt:    noon,
 		UpdatedAt:    noon,
 	}
@@ -230,7 +255,6 @@ func newGrant(u storage.User) storage.Grant {
 		ClientID:   "calendar",
 		UserID:     u.ID,
 		UserEpoch:  u.Epoch,
-		SessionID:  "sid",
 		Scopes:     []string{"openid", "email"},
 		Resources:  []string{"https://api.example/", "https://files.example/"},
 		Nonce:      "n-0S6_WzA2Mj",
@@ -938,7 +962,7 @@ func testSessions(t *testing.T, db storage.SQL) {
 		bound := of(s.ID, "openid")
 		offline := of(s.ID, "openid", "offline_access")
 		similar := of(s.ID, "openid", "offline-access")
-		other := of("another", "openid")
+		other := of(add(t, u).ID, "openid")
 		none := of("", "openid")
 		must(t, db.EndSession(ctx, s.ID, now))
 
@@ -953,6 +977,48 @@ func testSessions(t *testing.T, db storage.SQL) {
 		must(t, db.EndSession(ctx, s.ID, now))
 		must(t, db.EndSession(ctx, "", now))
 		equal(t, "of no session", grant(t, db, none).RevokedAt, time.Time{})
+	})
+	t.Run("a session that has ended gives no grant, but for offline access", func(t *testing.T) {
+		u := addUser(t, db)
+		s := add(t, u)
+		of := func(scopes ...string) storage.Grant {
+			g := newGrant(u)
+			g.SessionID, g.Scopes = s.ID, scopes
+			return g
+		}
+		must(t, db.CreateGrant(ctx, of("openid")))
+		must(t, db.EndSession(ctx, s.ID, after(time.Minute)))
+		late := of("openid")
+		want(t, "CreateGrant", db.CreateGrant(ctx, late), storage.ErrNotFound)
+		must(t, db.CreateGrant(ctx, of("openid", "offline_access")))
+		must(t, db.ReplayGrant(ctx, late, after(time.Minute)))
+		replayed, err := db.GrantByID(ctx, late.ID)
+		must(t, err)
+		equal(t, "a replay is written", replayed.RevokedAt, after(time.Minute))
+	})
+	t.Run("a code redeemed while its session ends leaves no grant alive", func(t *testing.T) {
+		u := addUser(t, db)
+		var made int
+		for range 40 {
+			s, g := add(t, u), newGrant(u)
+			g.SessionID = s.ID
+			errs := make([]error, 2)
+			together(2, func(i int) {
+				if i == 0 {
+					errs[0] = db.CreateGrant(ctx, g)
+				} else {
+					errs[1] = db.EndSession(ctx, s.ID, after(time.Minute))
+				}
+			})
+			must(t, errs[1])
+			if errs[0] != nil {
+				want(t, "CreateGrant", errs[0], storage.ErrNotFound)
+				continue
+			}
+			made++
+			equal(t, "the grant", grant(t, db, g).RevokedAt, after(time.Minute))
+		}
+		t.Logf("%d of 40 came before the end", made)
 	})
 	t.Run("a person's sessions that are alive are listed, the newest first", func(t *testing.T) {
 		u := addUser(t, db)

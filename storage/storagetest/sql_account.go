@@ -580,6 +580,15 @@ func testEveryRace(t *testing.T, db storage.SQL) {
 				return db.CreateSession(ctx, newSession(u), sessions[3].ID)
 			},
 			func() error { return db.DeleteUser(ctx, u.ID, noon) },
+			func() error { return db.SetProfile(ctx, u.ID, "Ada", storage.Profile{Nickname: "A"}, noon) },
+			func() error { return db.SetLogo(ctx, client.ID, storage.Logo{Type: "image/png", Bytes: mac}) },
+			func() error { return db.ClientUsed(ctx, client.ID, noon) },
+			func() error { return none(db.DeleteUnusedClients(ctx, noon, noon, 10)) },
+			func() error {
+				return none(db.Revoke(ctx, storage.Revocation{Kind: storage.RevokedToken, Key: "jti", At: noon, Until: noon}))
+			},
+			func() error { return none(db.DeleteExpiredRevocations(ctx, after(time.Hour), 10)) },
+			func() error { return none(db.DeleteNotices(ctx, after(time.Hour), 10)) },
 		}
 		together(2*len(verbs), func(i int) {
 			err := verbs[i%len(verbs)]()

@@ -21,13 +21,19 @@ import (
 )
 
 // TestVolatile states the contract of [storage.Volatile]. Open returns an empty
-// memory, closed when the test ends, whose clock is the real one.
-func TestVolatile(t *testing.T, open func(t *testing.T) storage.Volatile) {
-	t.Run("Flows", func(t *testing.T) { testFlows(t, open(t)) })
-	t.Run("Interactions", func(t *testing.T) { testInteractions(t, open(t)) })
-	t.Run("Codes", func(t *testing.T) { testCodes(t, open(t)) })
-	t.Run("Buckets", func(t *testing.T) { testBuckets(t, open(t)) })
-	t.Run("Server", func(t *testing.T) { testVolatileServer(t, open(t)) })
+// memory, closed when the test ends, whose clock is the real one, and what wipes
+// it as a crash does.
+func TestVolatile(t *testing.T, open func(t *testing.T) (s storage.Volatile, wipe func())) {
+	t.Run("Flows", func(t *testing.T) { s, _ := open(t); testFlows(t, s) })
+	t.Run("Interactions", func(t *testing.T) { s, _ := open(t); testInteractions(t, s) })
+	t.Run("Codes", func(t *testing.T) { s, _ := open(t); testCodes(t, s) })
+	t.Run("Buckets", func(t *testing.T) { s, _ := open(t); testBuckets(t, s) })
+	t.Run("Proofs", func(t *testing.T) { s, wipe := open(t); testProofs(t, s, wipe) })
+	t.Run("Denylist", func(t *testing.T) { s, wipe := open(t); testDenylist(t, denylist{s, wipe}) })
+	t.Run("DenylistInTime", func(t *testing.T) {
+		testDenylistInTime(t, func(t *testing.T) denylist { s, wipe := open(t); return denylist{s, wipe} })
+	})
+	t.Run("Server", func(t *testing.T) { s, _ := open(t); testVolatileServer(t, s) })
 }
 
 func testVolatileServer(t *testing.T, s storage.Volatile) {

@@ -93,9 +93,17 @@ func (c limiterClient) Do(ctx context.Context, command valkey.Completed) valkey.
 	if keys < 1 || len(words) < 3+keys {
 		return valkey.NewErrorResult(errors.New("valkey: the limiter sent something else than a script"))
 	}
+	var text strings.Builder // one piece of memory for all
+	size := 0
+	for _, w := range words {
+		size += len(w)
+	}
+	text.Grow(size)
 	own := make([]string, len(words))
 	for i, w := range words {
-		own[i] = strings.Clone(w)
+		start := text.Len()
+		text.WriteString(w)
+		own[i] = text.String()[start:]
 	}
 	return c.db.do(ctx, c.B().Arbitrary(own[:3]...).Keys(own[3:3+keys]...).Args(own[3+keys:]...).Build())
 }

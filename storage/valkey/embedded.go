@@ -42,7 +42,7 @@ func Embedded(ctx context.Context) (*DB, error) {
 
 // expire makes time pass in m, which does not by itself, until done.
 func expire(m *miniredis.Miniredis, done <-chan struct{}) {
-	tick := time.NewTicker(time.Second)
+	tick := time.NewTicker(embeddedTick)
 	defer tick.Stop()
 	last := time.Now()
 	for {

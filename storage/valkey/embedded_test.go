@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"testing"
 
+	"github.com/gatehouse-id/gatehouse/internal/testenv"
 	"github.com/gatehouse-id/gatehouse/storage"
 	"github.com/gatehouse-id/gatehouse/storage/storagetest"
 	"github.com/gatehouse-id/gatehouse/storage/valkey"
@@ -28,7 +29,10 @@ func embedded(t *testing.T) *valkey.DB {
 }
 
 func TestVolatileEmbedded(t *testing.T) {
-	storagetest.TestVolatile(t, func(t *testing.T) storage.Volatile { return embedded(t) })
+	storagetest.TestVolatile(t, func(t *testing.T) (storage.Volatile, func()) {
+		d := embedded(t)
+		return d, func() { testenv.Wipe(t, d.URL()) }
+	})
 }
 
 func TestEmbedded(t *testing.T) {

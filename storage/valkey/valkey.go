@@ -4,7 +4,8 @@
 // Every operation is one round trip. What is single-use is decided by a script
 // on the server, and no such command is ever sent twice. A record is one key
 // (a bucket two), and its id is the hash tag, so that keys which join it later
-// share its slot of a cluster. Ids are sums of secrets, never the secrets.
+// share its slot of a cluster; the denylist shares one tag, and the proofs
+// another. Ids are sums of secrets, never the secrets.
 package valkey
 
 import (
@@ -34,6 +35,10 @@ const (
 	// the answer that was lost may have been a yes.
 	readRetries    = 2
 	readRetryDelay = 20 * time.Millisecond
+
+	// embeddedTick is how often the embedded server notices that time has passed:
+	// a key may live so much longer there, or shorter.
+	embeddedTick = time.Second
 )
 
 // DB is a connection to a Valkey server, safe for concurrent use.
@@ -90,7 +95,10 @@ func Open(ctx context.Context, address string) (*DB, error) {
 		c.Close()
 		return nil, fmt.Errorf("valkey: make the limiter: %w", err)
 	}
-	if err := d.Ping(ctx); err != nil {
+	if err = d.Ping(ctx); err == nil {
+		err = d.born(ctx)
+	}
+	if err != nil {
 		c.Close()
 		return nil, err
 	}
@@ -163,10 +171,18 @@ func (d *DB) do(ctx context.Context, c valkey.Completed) valkey.ValkeyResult {
 	if d.OnRoundTrip != nil {
 		d.OnRoundTrip()
 	}
-	// By itself the client notices a silent server only when it misses a ping.
-	ctx, cancel := context.WithTimeout(ctx, d.timeout)
+	ctx, cancel := d.bounded(ctx)
 	defer cancel()
 	return d.client.Do(ctx, c)
+}
+
+// bounded gives an operation its time, if the caller has not. By itself the
+// client notices a silent server only when it misses a ping.
+func (d *DB) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+	if end, ok := ctx.Deadline(); ok && time.Until(end) <= d.timeout {
+		return ctx, func() {}
+	}
+	return context.WithTimeout(ctx, d.timeout)
 }
 
 // run runs a script on the one key of a record. A server that does not know it
@@ -180,7 +196,7 @@ func (d *DB) runOn(ctx context.Context, script *valkey.Lua, keys []string, args 
 	if d.OnRoundTrip != nil {
 		d.OnRoundTrip()
 	}
-	ctx, cancel := context.WithTimeout(ctx, d.timeout)
+	ctx, cancel := d.bounded(ctx)
 	defer cancel()
 	return script.Exec(ctx, d.client, keys, args)
 }

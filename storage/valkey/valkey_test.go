@@ -2,6 +2,7 @@ package valkey_test
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"io"
 	"net"
@@ -22,8 +23,9 @@ import (
 )
 
 func TestValkey(t *testing.T) {
-	storagetest.TestVolatile(t, func(t *testing.T) storage.Volatile {
-		return open(t, testenv.Valkey(t))
+	storagetest.TestVolatile(t, func(t *testing.T) (storage.Volatile, func()) {
+		address := testenv.Valkey(t)
+		return open(t, address), func() { testenv.Wipe(t, address) }
 	})
 }
 
@@ -71,6 +73,16 @@ func code() (storage.Code, storage.Redemption) {
 		storage.Redemption{Hash: "code-hash", ClientID: "client", Now: now, UsedUntil: now.Add(time.Minute)}
 }
 
+// revocations are one of each kind.
+func revocations() []storage.Revocation {
+	now := time.Now()
+	return []storage.Revocation{
+		{Seq: 1, Kind: storage.RevokedToken, Key: "jti", At: now, Until: now.Add(time.Minute)},
+		{Seq: 2, Kind: storage.RevokedGrant, Key: "grant-id", At: now, Until: now.Add(time.Minute)},
+		{Seq: 3, Kind: storage.RevokedClient, Key: "client", At: now, Until: now.Add(time.Minute)},
+	}
+}
+
 var bucket = storage.Bucket{Name: "test", Limit: 5, Window: time.Minute}
 
 // operations are all that the driver does for a request, in an order in which
@@ -78,6 +90,7 @@ var bucket = storage.Bucket{Name: "test", Limit: 5, Window: time.Minute}
 func operations(d *valkey.DB) []operation {
 	c, r := code()
 	hit := storage.Hit{Allowed: true}
+	var mark storage.Mark
 	return []operation{
 		{"PutFlow", func(ctx context.Context) error { return d.PutFlow(ctx, flow()) }},
 		{"Flow", func(ctx context.Context) error { _, err := d.Flow(ctx, "flow-id"); return err }},
@@ -96,6 +109,31 @@ func operations(d *valkey.DB) []operation {
 			return err
 		}},
 		{"GiveBack", func(ctx context.Context) error { return d.GiveBack(ctx, bucket, "bucket-key", hit) }},
+		{"SpendProof", func(ctx context.Context) error {
+			now := time.Now()
+			return d.SpendProof(ctx, storage.Proof{
+				Issuer: "client", ID: rand.Text(),
+				IssuedAt: now.Add(time.Minute), // later than any birth
+				Until:    now.Add(time.Hour),
+			}, now)
+		}},
+		{"ClaimReplay", func(ctx context.Context) (err error) {
+			mark, err = d.ClaimReplay(ctx)
+			if errors.Is(err, storage.ErrConflict) {
+				mark, err = storage.Mark{}, nil // there is one from the round before
+			}
+			return err
+		}},
+		{"Apply", func(ctx context.Context) error {
+			_, err := d.Apply(ctx, mark, time.Now(), revocations(), true)
+			if mark == (storage.Mark{}) && errors.Is(err, storage.ErrConflict) {
+				err = nil
+			}
+			return err
+		}},
+		{"Mark", func(ctx context.Context) error { _, err := d.Mark(ctx); return err }},
+		{"Deny", func(ctx context.Context) error { return d.Deny(ctx, time.Now(), revocations()...) }},
+		{"Denied", func(ctx context.Context) error { _, _, err := d.Denied(ctx, storage.Bearer{}); return err }},
 		{"Time", func(ctx context.Context) error { _, err := d.Time(ctx); return err }},
 		{"Ping", d.Ping},
 	}
@@ -247,7 +285,7 @@ func TestOpenTellsNoPassword(t *testing.T) {
 func TestKeysCarryTheirRecordsHashTag(t *testing.T) {
 	address := testenv.Valkey(t)
 	d, behind := open(t, address), direct(t, address)
-	ids := []string{"flow-id", "interaction-id", "code-hash", "test:bucket-key"}
+	ids := []string{"flow-id", "interaction-id", "code-hash", "test:bucket-key", "deny", "proof"}
 	seen := make(map[string]bool)
 	for _, o := range operations(d) {
 		if err := o.do(t.Context()); err != nil {
@@ -264,6 +302,9 @@ func TestKeysCarryTheirRecordsHashTag(t *testing.T) {
 				t.Errorf("after %s: the key %q has no record's tag", o.name, key)
 			}
 			seen[tag] = true
+			if key == "{proof}:birth" {
+				continue // it lives as long as the memory
+			}
 			ttl, err := behind.Do(t.Context(), behind.B().Pttl().Key(key).Build()).AsInt64()
 			if err != nil || ttl <= 0 {
 				t.Errorf("after %s: the key %q lives for %d ms, %v", o.name, key, ttl, err)
@@ -455,4 +496,19 @@ func (w *line) commands(word string) int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return strings.Count(w.said.String(), word)
+}
+
+// A check of an access token is on the way of every request to every gateway.
+func TestDeniedAllocatesLittle(t *testing.T) {
+	d := open(t, testenv.Valkey(t))
+	b := storage.Bearer{JTI: "0197f2a8.7.c0ffee", GrantID: "0197f2a8", ClientID: "client", IssuedAt: time.Now()}
+	n := testing.AllocsPerRun(100, func() {
+		if _, _, err := d.Denied(t.Context(), b); err != nil {
+			t.Fatal(err)
+		}
+	})
+	t.Logf("%.0f allocations", n)
+	if n > 10 {
+		t.Errorf("it makes %.0f allocations", n)
+	}
 }

@@ -8,6 +8,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"time"
+
+	"github.com/gatehouse-id/gatehouse/storage"
 )
 
 // Time is a point in time, UTC to the microsecond. The zero time is NULL.
@@ -51,6 +53,59 @@ func (s Sums) Value() (driver.Value, error) { return marshal(s) }
 
 // Scan implements [database/sql.Scanner].
 func (s *Sums) Scan(src any) error { return unmarshal((*[][]byte)(s), src) }
+
+// Metadata is a client's metadata, kept as JSON.
+type Metadata storage.ClientMetadata
+
+// Value implements [driver.Valuer].
+func (m Metadata) Value() (driver.Value, error) { return marshalObject(storage.ClientMetadata(m)) }
+
+// Scan implements [database/sql.Scanner].
+func (m *Metadata) Scan(src any) error { return unmarshalObject((*storage.ClientMetadata)(m), src) }
+
+// Profile is a user's profile, kept as JSON.
+type Profile storage.Profile
+
+// Value implements [driver.Valuer].
+func (p Profile) Value() (driver.Value, error) { return marshalObject(storage.Profile(p)) }
+
+// Scan implements [database/sql.Scanner].
+func (p *Profile) Scan(src any) error { return unmarshalObject((*storage.Profile)(p), src) }
+
+// Claims are the claims that a grant was asked for, kept as JSON; none is the
+// empty text.
+type Claims storage.ClaimsRequest
+
+// Value implements [driver.Valuer].
+func (c Claims) Value() (driver.Value, error) {
+	if len(c.UserInfo) == 0 && len(c.IDToken) == 0 {
+		return "", nil
+	}
+	return marshalObject(storage.ClaimsRequest(c))
+}
+
+// Scan implements [database/sql.Scanner].
+func (c *Claims) Scan(src any) error {
+	if src == "" {
+		*c = Claims{}
+		return nil
+	}
+	return unmarshalObject((*storage.ClaimsRequest)(c), src)
+}
+
+func marshalObject(object any) (driver.Value, error) {
+	b, err := json.Marshal(object)
+	return string(b), err
+}
+
+func unmarshalObject[T any](object *T, src any) error {
+	text, ok := src.(string)
+	if !ok {
+		return fmt.Errorf("column: an object cannot be read from %T", src)
+	}
+	*object = *new(T)
+	return json.Unmarshal([]byte(text), object)
+}
 
 func marshal[T any](list []T) (driver.Value, error) {
 	if len(list) == 0 {

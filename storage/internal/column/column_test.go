@@ -54,3 +54,36 @@ func TestStrings(t *testing.T) {
 		}
 	}
 }
+
+func TestClaims(t *testing.T) {
+	for _, c := range []struct {
+		claims Claims
+		text   string
+		back   Claims
+	}{
+		{Claims{}, ``, Claims{}},
+		{Claims{UserInfo: []string{}}, ``, Claims{}},
+		{Claims{IDToken: []string{"acr"}}, `{"id_token":["acr"]}`, Claims{IDToken: []string{"acr"}}},
+	} {
+		value, err := c.claims.Value()
+		if err != nil || value != any(c.text) {
+			t.Errorf("%v is kept as %v, %v", c.claims, value, err)
+		}
+		got := Claims{UserInfo: []string{"left over"}}
+		if err := got.Scan(c.text); err != nil || !reflect.DeepEqual(got, c.back) {
+			t.Errorf("%s is read as %v, %v", c.text, got, err)
+		}
+	}
+}
+
+func TestProfile(t *testing.T) {
+	got := Profile{Nickname: "left over"}
+	if err := got.Scan("{}"); err != nil || !reflect.DeepEqual(got, Profile{}) {
+		t.Errorf("none is read as %v, %v", got, err)
+	}
+	for _, bad := range []any{nil, 1, "", "[]"} {
+		if err := got.Scan(bad); err == nil {
+			t.Errorf("%v was read as %v", bad, got)
+		}
+	}
+}

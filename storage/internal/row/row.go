@@ -23,6 +23,7 @@ type User struct {
 	CreatedAt       column.Time
 	UpdatedAt       column.Time
 	SecondFactor    bool
+	Profile         column.Profile
 }
 
 // Record returns the record of the row.
@@ -34,6 +35,7 @@ func (u User) Record() storage.User {
 		EmailVerifiedAt: time.Time(u.EmailVerifiedAt),
 		Status:          storage.UserStatus(u.Status),
 		SecondFactor:    u.SecondFactor,
+		Profile:         storage.Profile(u.Profile),
 		Epoch:           u.Epoch,
 		CreatedAt:       time.Time(u.CreatedAt),
 		UpdatedAt:       time.Time(u.UpdatedAt),
@@ -66,20 +68,24 @@ func (t TOTP) Record() storage.TOTP {
 
 // A Client is a row of clients.
 type Client struct {
-	ID           string
-	Name         string
-	AuthMethod   string
-	SecretHashes column.Sums
-	RedirectURIs column.Strings
-	GrantTypes   column.Strings
-	Scopes       column.Strings
-	Resources    column.Strings
-	FirstParty   bool
-	OptionalPKCE bool
-	IDTokenAlg   string
-	RefreshGrace *int64
-	CreatedAt    column.Time
-	UpdatedAt    column.Time
+	ID               string
+	Name             string
+	AuthMethod       string
+	SecretHashes     column.Sums
+	RedirectURIs     column.Strings
+	GrantTypes       column.Strings
+	Scopes           column.Strings
+	Resources        column.Strings
+	FirstParty       bool
+	OptionalPKCE     bool
+	IDTokenAlg       string
+	RefreshGrace     *int64
+	CreatedAt        column.Time
+	UpdatedAt        column.Time
+	Metadata         column.Metadata
+	Backchannel      bool
+	RegistrationHash []byte
+	UsedAt           column.Time
 }
 
 // Record returns the record of the row.
@@ -97,6 +103,8 @@ func (c Client) Record() storage.Client {
 		OptionalPKCE: c.OptionalPKCE,
 		IDTokenAlg:   c.IDTokenAlg,
 		RefreshGrace: duration(c.RefreshGrace),
+		Metadata:     storage.ClientMetadata(c.Metadata),
+		Registration: registration(c.RegistrationHash, c.UsedAt),
 		CreatedAt:    time.Time(c.CreatedAt),
 		UpdatedAt:    time.Time(c.UpdatedAt),
 	}
@@ -176,6 +184,7 @@ type Grant struct {
 	ExpiresAt     column.Time
 	EndsAt        column.Time
 	RevokedAt     column.Time
+	Claims        column.Claims
 }
 
 // Record returns the record of the row.
@@ -192,6 +201,7 @@ func (g Grant) Record() storage.Grant {
 		Nonce:      g.Nonce,
 		AuthTime:   time.Time(g.AuthTime),
 		AMR:        g.AMR,
+		Claims:     storage.ClaimsRequest(g.Claims),
 		JKT:        g.JKT,
 		Generation: g.Generation,
 		CreatedAt:  time.Time(g.CreatedAt),
@@ -282,6 +292,72 @@ func (e Event) Record() storage.Event {
 	}
 }
 
+// A Revocation is a row of revocations.
+type Revocation struct {
+	Seq       int64
+	Kind      string
+	Target    string
+	RevokedAt column.Time
+	Until     column.Time
+}
+
+// Record returns the record of the row.
+func (r Revocation) Record() storage.Revocation {
+	return storage.Revocation{
+		Seq:   r.Seq,
+		Kind:  storage.RevocationKind(r.Kind),
+		Key:   r.Target,
+		At:    time.Time(r.RevokedAt),
+		Until: time.Time(r.Until),
+	}
+}
+
+// A Notice is a row of notices.
+type Notice struct {
+	ID          string
+	ClientID    string
+	UserID      string
+	SessionID   string
+	CreatedAt   column.Time
+	DeliveredAt column.Time
+	FailedAt    column.Time
+	Failure     string
+}
+
+// Record returns the record of the row.
+func (n Notice) Record() storage.Notice {
+	return storage.Notice{
+		ID:          n.ID,
+		ClientID:    n.ClientID,
+		UserID:      n.UserID,
+		SessionID:   n.SessionID,
+		CreatedAt:   time.Time(n.CreatedAt),
+		DeliveredAt: time.Time(n.DeliveredAt),
+		FailedAt:    time.Time(n.FailedAt),
+		Failure:     n.Failure,
+	}
+}
+
+// A Gateway is a row of gateways.
+type Gateway struct {
+	ID        string
+	Name      string
+	CreatedAt column.Time
+	FetchedAt column.Time
+	SeenKeys  column.Strings
+}
+
+// Record returns the record of the row.
+func (g Gateway) Record() storage.Gateway {
+	return storage.Gateway{
+		ID:        g.ID,
+		Name:      g.Name,
+		CreatedAt: time.Time(g.CreatedAt),
+		FetchedAt: time.Time(g.FetchedAt),
+		SeenKeys:  g.SeenKeys,
+	}
+}
+
 // Records returns the records of rows.
 func Records[Row, Record any](rows []Row, record func(Row) Record) []Record {
 	var records []Record
@@ -309,3 +385,41 @@ func duration(us *int64) *time.Duration {
 // OfflineAccess reports whether the grant outlives the browser session it came
 // from (OIDC Core section 11).
 func OfflineAccess(g storage.Grant) bool { return slices.Contains(g.Scopes, "offline_access") }
+
+// Backchannel reports whether the client is told when a session ends.
+func Backchannel(c storage.Client) bool { return c.Metadata.BackchannelLogoutURI != "" }
+
+// RegistrationHash is nil unless the client registered itself.
+func RegistrationHash(c storage.Client) []byte {
+	if c.Registration == nil {
+		return nil
+	}
+	return c.Registration.TokenHash
+}
+
+// UsedAt is kept for a client that registered itself.
+func UsedAt(c storage.Client) column.Time {
+	if c.Registration == nil {
+		return column.Time{}
+	}
+	return column.Time(c.Registration.UsedAt)
+}
+
+func registration(hash []byte, usedAt column.Time) *storage.DynamicRegistration {
+	if hash == nil {
+		return nil
+	}
+	return &storage.DynamicRegistration{TokenHash: hash, UsedAt: time.Time(usedAt)}
+}
+
+// ClientRevocation stops every token of a client that is deleted now, those
+// included that a server still gives out from memory.
+func ClientRevocation(id string, now time.Time) storage.Revocation {
+	last := now.Add(storage.ClientMemory)
+	return storage.Revocation{
+		Kind:  storage.RevokedClient,
+		Key:   id,
+		At:    last,
+		Until: last.Add(storage.AccessTokenLife + time.Minute),
+	}
+}

@@ -14,12 +14,12 @@ WHERE u.id = sqlc.arg(user_id) AND u.status = 'active' AND u.epoch = sqlc.arg(us
 -- name: InsertGrant :execrows
 INSERT INTO grants (
     id, handle_hash, client_id, user_id, user_epoch, session_id, scopes, offline_access, resources, nonce, auth_time,
-    amr, jkt, generation, outcome, created_at, rotated_at, expires_at, ends_at, revoked_at
+    amr, jkt, generation, outcome, created_at, rotated_at, expires_at, ends_at, revoked_at, claims
 )
 SELECT
     sqlc.arg(id), sqlc.arg(handle_hash), sqlc.arg(client_id), u.id, u.epoch, sqlc.arg(session_id), sqlc.arg(scopes),
     sqlc.arg(offline_access), sqlc.arg(resources), sqlc.arg(nonce), sqlc.arg(auth_time), sqlc.arg(amr),
     sqlc.arg(jkt), sqlc.arg(generation), '', sqlc.arg(created_at), sqlc.arg(rotated_at), sqlc.arg(expires_at),
-    sqlc.arg(ends_at), sqlc.arg(revoked_at)
+    sqlc.arg(ends_at), sqlc.arg(revoked_at), sqlc.arg(claims)
 FROM users u
 WHERE u.id = sqlc.arg(user_id) AND u.status = 'active' AND u.epoch = sqlc.arg(user_epoch);

@@ -9,20 +9,30 @@ import (
 )
 
 type Client struct {
-	ID           string
-	Name         string
-	AuthMethod   string
-	SecretHashes column.Sums
-	RedirectURIs column.Strings
-	GrantTypes   column.Strings
-	Scopes       column.Strings
-	Resources    column.Strings
-	FirstParty   bool
-	OptionalPKCE bool
-	IDTokenAlg   string
-	RefreshGrace *int64
-	CreatedAt    column.Time
-	UpdatedAt    column.Time
+	ID               string
+	Name             string
+	AuthMethod       string
+	SecretHashes     column.Sums
+	RedirectURIs     column.Strings
+	GrantTypes       column.Strings
+	Scopes           column.Strings
+	Resources        column.Strings
+	FirstParty       bool
+	OptionalPKCE     bool
+	IDTokenAlg       string
+	RefreshGrace     *int64
+	CreatedAt        column.Time
+	UpdatedAt        column.Time
+	Metadata         column.Metadata
+	Backchannel      bool
+	RegistrationHash []byte
+	UsedAt           column.Time
+}
+
+type ClientLogo struct {
+	ClientID string
+	Type     string
+	Bytes    []byte
 }
 
 type Consent struct {
@@ -42,6 +52,14 @@ type Event struct {
 	Outcome    string
 	Address    string
 	UserAgent  string
+}
+
+type Gateway struct {
+	ID        string
+	Name      string
+	CreatedAt column.Time
+	FetchedAt column.Time
+	SeenKeys  column.Strings
 }
 
 type Grant struct {
@@ -65,6 +83,7 @@ type Grant struct {
 	ExpiresAt     column.Time
 	EndsAt        column.Time
 	RevokedAt     column.Time
+	Claims        column.Claims
 }
 
 type Key struct {
@@ -94,6 +113,17 @@ type Letter struct {
 	Failure   string
 }
 
+type Notice struct {
+	ID          string
+	ClientID    string
+	UserID      string
+	SessionID   string
+	CreatedAt   column.Time
+	DeliveredAt column.Time
+	FailedAt    column.Time
+	Failure     string
+}
+
 type Password struct {
 	UserID    string
 	Seq       int64
@@ -104,6 +134,19 @@ type Password struct {
 type RecoveryCode struct {
 	UserID string
 	MAC    []byte
+}
+
+type Revocation struct {
+	Seq       int64
+	Kind      string
+	Target    string
+	RevokedAt column.Time
+	Until     column.Time
+}
+
+type RevocationHead struct {
+	ID  int64
+	Seq int64
 }
 
 type Session struct {
@@ -142,4 +185,5 @@ type User struct {
 	CreatedAt       column.Time
 	UpdatedAt       column.Time
 	SecondFactor    bool
+	Profile         column.Profile
 }

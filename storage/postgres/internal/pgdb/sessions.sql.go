@@ -46,8 +46,8 @@ func (q *Queries) DeleteExpiredSessions(ctx context.Context, arg DeleteExpiredSe
 	return result.RowsAffected(), nil
 }
 
-const deleteOtherSessions = `-- name: DeleteOtherSessions :exec
-DELETE FROM sessions WHERE user_id = $1 AND id <> $2
+const deleteOtherSessions = `-- name: DeleteOtherSessions :many
+DELETE FROM sessions WHERE user_id = $1 AND id <> $2 RETURNING id
 `
 
 type DeleteOtherSessionsParams struct {
@@ -55,18 +55,36 @@ type DeleteOtherSessionsParams struct {
 	Keep   string
 }
 
-func (q *Queries) DeleteOtherSessions(ctx context.Context, arg DeleteOtherSessionsParams) error {
-	_, err := q.db.Exec(ctx, deleteOtherSessions, arg.UserID, arg.Keep)
-	return err
+func (q *Queries) DeleteOtherSessions(ctx context.Context, arg DeleteOtherSessionsParams) ([]string, error) {
+	rows, err := q.db.Query(ctx, deleteOtherSessions, arg.UserID, arg.Keep)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []string
+	for rows.Next() {
+		var id string
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		items = append(items, id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
-const deleteSession = `-- name: DeleteSession :exec
+const deleteSession = `-- name: DeleteSession :execrows
 DELETE FROM sessions WHERE id = $1
 `
 
-func (q *Queries) DeleteSession(ctx context.Context, id string) error {
-	_, err := q.db.Exec(ctx, deleteSession, id)
-	return err
+func (q *Queries) DeleteSession(ctx context.Context, id string) (int64, error) {
+	result, err := q.db.Exec(ctx, deleteSession, id)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
 }
 
 const deleteSessionOf = `-- name: DeleteSessionOf :execrows
@@ -133,7 +151,7 @@ func (q *Queries) ListSessions(ctx context.Context, arg ListSessionsParams) ([]S
 }
 
 const sessionBySecret = `-- name: SessionBySecret :one
-SELECT sessions.id, sessions.secret_hash, sessions.user_id, sessions.user_epoch, sessions.auth_time, sessions.amr, sessions.remember, sessions.created_at, sessions.expires_at, sessions.ends_at, sessions.user_agent, sessions.address, users.id, users.email, users.email_key, users.name, users.email_verified_at, users.status, users.epoch, users.created_at, users.updated_at, users.second_factor
+SELECT sessions.id, sessions.secret_hash, sessions.user_id, sessions.user_epoch, sessions.auth_time, sessions.amr, sessions.remember, sessions.created_at, sessions.expires_at, sessions.ends_at, sessions.user_agent, sessions.address, users.id, users.email, users.email_key, users.name, users.email_verified_at, users.status, users.epoch, users.created_at, users.updated_at, users.second_factor, users.profile
 FROM sessions
 JOIN users ON users.id = sessions.user_id AND users.status = 'active' AND users.epoch = sessions.user_epoch
 WHERE sessions.secret_hash = $1
@@ -176,6 +194,7 @@ func (q *Queries) SessionBySecret(ctx context.Context, arg SessionBySecretParams
 		&i.User.CreatedAt,
 		&i.User.UpdatedAt,
 		&i.User.SecondFactor,
+		&i.User.Profile,
 	)
 	return i, err
 }

@@ -103,10 +103,10 @@ func (q *Queries) DeleteUser(ctx context.Context, id string) (int64, error) {
 }
 
 const insertUser = `-- name: InsertUser :exec
-INSERT INTO users (id, email, email_key, name, email_verified_at, status, epoch, created_at, updated_at)
+INSERT INTO users (id, email, email_key, name, email_verified_at, status, epoch, created_at, updated_at, profile)
 VALUES (
     $1, $2, $3, $4, $5,
-    $6, $7, $8, $9
+    $6, $7, $8, $9, $10
 )
 `
 
@@ -120,6 +120,7 @@ type InsertUserParams struct {
 	Epoch           int64
 	CreatedAt       column.Time
 	UpdatedAt       column.Time
+	Profile         column.Profile
 }
 
 func (q *Queries) InsertUser(ctx context.Context, arg InsertUserParams) error {
@@ -133,12 +134,13 @@ func (q *Queries) InsertUser(ctx context.Context, arg InsertUserParams) error {
 		arg.Epoch,
 		arg.CreatedAt,
 		arg.UpdatedAt,
+		arg.Profile,
 	)
 	return err
 }
 
 const listUsers = `-- name: ListUsers :many
-SELECT id, email, email_key, name, email_verified_at, status, epoch, created_at, updated_at, second_factor FROM users WHERE id > $1 ORDER BY id LIMIT CAST($2 AS bigint)
+SELECT id, email, email_key, name, email_verified_at, status, epoch, created_at, updated_at, second_factor, profile FROM users WHERE id > $1 ORDER BY id LIMIT CAST($2 AS bigint)
 `
 
 type ListUsersParams struct {
@@ -166,6 +168,7 @@ func (q *Queries) ListUsers(ctx context.Context, arg ListUsersParams) ([]User, e
 			&i.CreatedAt,
 			&i.UpdatedAt,
 			&i.SecondFactor,
+			&i.Profile,
 		); err != nil {
 			return nil, err
 		}
@@ -245,6 +248,30 @@ func (q *Queries) RenamePendingUser(ctx context.Context, arg RenamePendingUserPa
 	return result.RowsAffected(), nil
 }
 
+const setProfile = `-- name: SetProfile :execrows
+UPDATE users SET name = $1, profile = $2, updated_at = $3 WHERE id = $4
+`
+
+type SetProfileParams struct {
+	Name    string
+	Profile column.Profile
+	Now     column.Time
+	ID      string
+}
+
+func (q *Queries) SetProfile(ctx context.Context, arg SetProfileParams) (int64, error) {
+	result, err := q.db.Exec(ctx, setProfile,
+		arg.Name,
+		arg.Profile,
+		arg.Now,
+		arg.ID,
+	)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
 const setStatus = `-- name: SetStatus :one
 UPDATE users
 SET status = CASE
@@ -307,7 +334,7 @@ func (q *Queries) UpgradePassword(ctx context.Context, arg UpgradePasswordParams
 }
 
 const user = `-- name: User :one
-SELECT id, email, email_key, name, email_verified_at, status, epoch, created_at, updated_at, second_factor FROM users WHERE id = $1
+SELECT id, email, email_key, name, email_verified_at, status, epoch, created_at, updated_at, second_factor, profile FROM users WHERE id = $1
 `
 
 func (q *Queries) User(ctx context.Context, id string) (User, error) {
@@ -324,12 +351,13 @@ func (q *Queries) User(ctx context.Context, id string) (User, error) {
 		&i.CreatedAt,
 		&i.UpdatedAt,
 		&i.SecondFactor,
+		&i.Profile,
 	)
 	return i, err
 }
 
 const userByEmailKey = `-- name: UserByEmailKey :one
-SELECT users.id, users.email, users.email_key, users.name, users.email_verified_at, users.status, users.epoch, users.created_at, users.updated_at, users.second_factor, passwords.hash
+SELECT users.id, users.email, users.email_key, users.name, users.email_verified_at, users.status, users.epoch, users.created_at, users.updated_at, users.second_factor, users.profile, passwords.hash
 FROM users
 JOIN passwords ON passwords.user_id = users.id
 WHERE users.email_key = $1
@@ -356,6 +384,7 @@ func (q *Queries) UserByEmailKey(ctx context.Context, emailKey string) (UserByEm
 		&i.User.CreatedAt,
 		&i.User.UpdatedAt,
 		&i.User.SecondFactor,
+		&i.User.Profile,
 		&i.Hash,
 	)
 	return i, err

@@ -12,7 +12,7 @@ import (
 )
 
 const client = `-- name: Client :one
-SELECT id, name, auth_method, secret_hashes, redirect_uris, grant_types, scopes, resources, first_party, optional_pkce, id_token_alg, refresh_grace, created_at, updated_at FROM clients WHERE id = ?1
+SELECT id, name, auth_method, secret_hashes, redirect_uris, grant_types, scopes, resources, first_party, optional_pkce, id_token_alg, refresh_grace, created_at, updated_at, metadata, backchannel, registration_hash, used_at FROM clients WHERE id = ?1
 `
 
 func (q *Queries) Client(ctx context.Context, id string) (Client, error) {
@@ -33,8 +33,38 @@ func (q *Queries) Client(ctx context.Context, id string) (Client, error) {
 		&i.RefreshGrace,
 		&i.CreatedAt,
 		&i.UpdatedAt,
+		&i.Metadata,
+		&i.Backchannel,
+		&i.RegistrationHash,
+		&i.UsedAt,
 	)
 	return i, err
+}
+
+const clientUsed = `-- name: ClientUsed :exec
+UPDATE clients SET used_at = ?1
+WHERE id = ?2 AND registration_hash IS NOT NULL AND (used_at IS NULL OR used_at < ?1)
+`
+
+type ClientUsedParams struct {
+	Now column.Time
+	ID  string
+}
+
+func (q *Queries) ClientUsed(ctx context.Context, arg ClientUsedParams) error {
+	_, err := q.db.ExecContext(ctx, clientUsed, arg.Now, arg.ID)
+	return err
+}
+
+const countDynamicClients = `-- name: CountDynamicClients :one
+SELECT COUNT(*) FROM clients WHERE registration_hash IS NOT NULL
+`
+
+func (q *Queries) CountDynamicClients(ctx context.Context) (int64, error) {
+	row := q.db.QueryRowContext(ctx, countDynamicClients)
+	var count int64
+	err := row.Scan(&count)
+	return count, err
 }
 
 const deleteClient = `-- name: DeleteClient :execrows
@@ -49,32 +79,70 @@ func (q *Queries) DeleteClient(ctx context.Context, id string) (int64, error) {
 	return result.RowsAffected()
 }
 
+const deleteLogo = `-- name: DeleteLogo :execrows
+DELETE FROM client_logos WHERE client_id = ?1
+`
+
+func (q *Queries) DeleteLogo(ctx context.Context, clientID string) (int64, error) {
+	result, err := q.db.ExecContext(ctx, deleteLogo, clientID)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
+}
+
+const deleteUnusedClient = `-- name: DeleteUnusedClient :execrows
+DELETE FROM clients
+WHERE id = ?1 AND registration_hash IS NOT NULL AND COALESCE(used_at, created_at) < ?2
+`
+
+type DeleteUnusedClientParams struct {
+	ID    string
+	Since column.Time
+}
+
+// DeleteUnusedClient judges the client once more when it has the lock: it may
+// have been used in the meantime.
+func (q *Queries) DeleteUnusedClient(ctx context.Context, arg DeleteUnusedClientParams) (int64, error) {
+	result, err := q.db.ExecContext(ctx, deleteUnusedClient, arg.ID, arg.Since)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
+}
+
 const insertClient = `-- name: InsertClient :exec
 INSERT INTO clients (
     id, name, auth_method, secret_hashes, redirect_uris, grant_types, scopes, resources,
-    first_party, optional_pkce, id_token_alg, refresh_grace, created_at, updated_at
+    first_party, optional_pkce, id_token_alg, refresh_grace, created_at, updated_at,
+    metadata, backchannel, registration_hash, used_at
 ) VALUES (
     ?1, ?2, ?3, ?4, ?5,
     ?6, ?7, ?8, ?9, ?10,
-    ?11, ?12, ?13, ?14
+    ?11, ?12, ?13, ?14,
+    ?15, ?16, ?17, ?18
 )
 `
 
 type InsertClientParams struct {
-	ID           string
-	Name         string
-	AuthMethod   string
-	SecretHashes column.Sums
-	RedirectURIs column.Strings
-	GrantTypes   column.Strings
-	Scopes       column.Strings
-	Resources    column.Strings
-	FirstParty   bool
-	OptionalPKCE bool
-	IDTokenAlg   string
-	RefreshGrace *int64
-	CreatedAt    column.Time
-	UpdatedAt    column.Time
+	ID               string
+	Name             string
+	AuthMethod       string
+	SecretHashes     column.Sums
+	RedirectURIs     column.Strings
+	GrantTypes       column.Strings
+	Scopes           column.Strings
+	Resources        column.Strings
+	FirstParty       bool
+	OptionalPKCE     bool
+	IDTokenAlg       string
+	RefreshGrace     *int64
+	CreatedAt        column.Time
+	UpdatedAt        column.Time
+	Metadata         column.Metadata
+	Backchannel      bool
+	RegistrationHash []byte
+	UsedAt           column.Time
 }
 
 func (q *Queries) InsertClient(ctx context.Context, arg InsertClientParams) error {
@@ -93,12 +161,16 @@ func (q *Queries) InsertClient(ctx context.Context, arg InsertClientParams) erro
 		arg.RefreshGrace,
 		arg.CreatedAt,
 		arg.UpdatedAt,
+		arg.Metadata,
+		arg.Backchannel,
+		arg.RegistrationHash,
+		arg.UsedAt,
 	)
 	return err
 }
 
 const listClients = `-- name: ListClients :many
-SELECT id, name, auth_method, secret_hashes, redirect_uris, grant_types, scopes, resources, first_party, optional_pkce, id_token_alg, refresh_grace, created_at, updated_at FROM clients WHERE id > ?1 ORDER BY id LIMIT CAST(?2 AS bigint)
+SELECT id, name, auth_method, secret_hashes, redirect_uris, grant_types, scopes, resources, first_party, optional_pkce, id_token_alg, refresh_grace, created_at, updated_at, metadata, backchannel, registration_hash, used_at FROM clients WHERE id > ?1 ORDER BY id LIMIT CAST(?2 AS bigint)
 `
 
 type ListClientsParams struct {
@@ -130,10 +202,76 @@ func (q *Queries) ListClients(ctx context.Context, arg ListClientsParams) ([]Cli
 			&i.RefreshGrace,
 			&i.CreatedAt,
 			&i.UpdatedAt,
+			&i.Metadata,
+			&i.Backchannel,
+			&i.RegistrationHash,
+			&i.UsedAt,
 		); err != nil {
 			return nil, err
 		}
 		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const logo = `-- name: Logo :one
+SELECT client_id, type, bytes FROM client_logos WHERE client_id = ?1
+`
+
+func (q *Queries) Logo(ctx context.Context, clientID string) (ClientLogo, error) {
+	row := q.db.QueryRowContext(ctx, logo, clientID)
+	var i ClientLogo
+	err := row.Scan(&i.ClientID, &i.Type, &i.Bytes)
+	return i, err
+}
+
+const putLogo = `-- name: PutLogo :exec
+INSERT INTO client_logos (client_id, type, bytes)
+VALUES (?1, ?2, ?3)
+ON CONFLICT (client_id) DO UPDATE SET type = excluded.type, bytes = excluded.bytes
+`
+
+type PutLogoParams struct {
+	ClientID string
+	Type     string
+	Bytes    []byte
+}
+
+func (q *Queries) PutLogo(ctx context.Context, arg PutLogoParams) error {
+	_, err := q.db.ExecContext(ctx, putLogo, arg.ClientID, arg.Type, arg.Bytes)
+	return err
+}
+
+const unusedClients = `-- name: UnusedClients :many
+SELECT id FROM clients
+WHERE registration_hash IS NOT NULL AND COALESCE(used_at, created_at) < ?1
+ORDER BY COALESCE(used_at, created_at) LIMIT CAST(?2 AS bigint)
+`
+
+type UnusedClientsParams struct {
+	Since   column.Time
+	MaxRows int64
+}
+
+func (q *Queries) UnusedClients(ctx context.Context, arg UnusedClientsParams) ([]string, error) {
+	rows, err := q.db.QueryContext(ctx, unusedClients, arg.Since, arg.MaxRows)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []string
+	for rows.Next() {
+		var id string
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		items = append(items, id)
 	}
 	if err := rows.Close(); err != nil {
 		return nil, err
@@ -149,24 +287,28 @@ UPDATE clients
 SET name = ?1, auth_method = ?2, secret_hashes = ?3,
     redirect_uris = ?4, grant_types = ?5, scopes = ?6,
     resources = ?7, first_party = ?8, optional_pkce = ?9,
-    id_token_alg = ?10, refresh_grace = ?11, updated_at = ?12
-WHERE id = ?13
+    id_token_alg = ?10, refresh_grace = ?11, updated_at = ?12,
+    metadata = ?13, backchannel = ?14, registration_hash = ?15
+WHERE id = ?16
 `
 
 type UpdateClientParams struct {
-	Name         string
-	AuthMethod   string
-	SecretHashes column.Sums
-	RedirectURIs column.Strings
-	GrantTypes   column.Strings
-	Scopes       column.Strings
-	Resources    column.Strings
-	FirstParty   bool
-	OptionalPKCE bool
-	IDTokenAlg   string
-	RefreshGrace *int64
-	UpdatedAt    column.Time
-	ID           string
+	Name             string
+	AuthMethod       string
+	SecretHashes     column.Sums
+	RedirectURIs     column.Strings
+	GrantTypes       column.Strings
+	Scopes           column.Strings
+	Resources        column.Strings
+	FirstParty       bool
+	OptionalPKCE     bool
+	IDTokenAlg       string
+	RefreshGrace     *int64
+	UpdatedAt        column.Time
+	Metadata         column.Metadata
+	Backchannel      bool
+	RegistrationHash []byte
+	ID               string
 }
 
 func (q *Queries) UpdateClient(ctx context.Context, arg UpdateClientParams) (int64, error) {
@@ -183,6 +325,9 @@ func (q *Queries) UpdateClient(ctx context.Context, arg UpdateClientParams) (int
 		arg.IDTokenAlg,
 		arg.RefreshGrace,
 		arg.UpdatedAt,
+		arg.Metadata,
+		arg.Backchannel,
+		arg.RegistrationHash,
 		arg.ID,
 	)
 	if err != nil {

@@ -14,15 +14,15 @@ import (
 const insertGrant = `-- name: InsertGrant :execrows
 INSERT INTO grants (
     id, handle_hash, client_id, user_id, user_epoch, session_id, scopes, offline_access, resources, nonce, auth_time,
-    amr, jkt, generation, outcome, created_at, rotated_at, expires_at, ends_at, revoked_at
+    amr, jkt, generation, outcome, created_at, rotated_at, expires_at, ends_at, revoked_at, claims
 )
 SELECT
     ?1, ?2, ?3, u.id, u.epoch, ?4, ?5,
     ?6, ?7, ?8, ?9, ?10,
     ?11, ?12, '', ?13, ?14, ?15,
-    ?16, ?17
+    ?16, ?17, ?18
 FROM users u
-WHERE u.id = ?18 AND u.status = 'active' AND u.epoch = ?19
+WHERE u.id = ?19 AND u.status = 'active' AND u.epoch = ?20
 `
 
 type InsertGrantParams struct {
@@ -43,6 +43,7 @@ type InsertGrantParams struct {
 	ExpiresAt     column.Time
 	EndsAt        column.Time
 	RevokedAt     column.Time
+	Claims        column.Claims
 	UserID        string
 	UserEpoch     int64
 }
@@ -66,6 +67,7 @@ func (q *Queries) InsertGrant(ctx context.Context, arg InsertGrantParams) (int64
 		arg.ExpiresAt,
 		arg.EndsAt,
 		arg.RevokedAt,
+		arg.Claims,
 		arg.UserID,
 		arg.UserEpoch,
 	)

@@ -11,22 +11,6 @@ import (
 	"github.com/gatehouse-id/gatehouse/storage/internal/column"
 )
 
-const carryGrant = `-- name: CarryGrant :exec
-UPDATE grants SET user_epoch = ?1
-WHERE id = ?2 AND user_id = ?3 AND revoked_at IS NULL
-`
-
-type CarryGrantParams struct {
-	Epoch  int64
-	ID     string
-	UserID string
-}
-
-func (q *Queries) CarryGrant(ctx context.Context, arg CarryGrantParams) error {
-	_, err := q.db.ExecContext(ctx, carryGrant, arg.Epoch, arg.ID, arg.UserID)
-	return err
-}
-
 const deleteExpiredGrants = `-- name: DeleteExpiredGrants :execrows
 DELETE FROM grants
 WHERE id IN (
@@ -49,7 +33,7 @@ func (q *Queries) DeleteExpiredGrants(ctx context.Context, arg DeleteExpiredGran
 }
 
 const grantByHandle = `-- name: GrantByHandle :one
-SELECT id, handle_hash, client_id, user_id, user_epoch, session_id, scopes, offline_access, resources, nonce, auth_time, amr, jkt, generation, outcome, created_at, rotated_at, expires_at, ends_at, revoked_at FROM grants WHERE handle_hash = ?1
+SELECT id, handle_hash, client_id, user_id, user_epoch, session_id, scopes, offline_access, resources, nonce, auth_time, amr, jkt, generation, outcome, created_at, rotated_at, expires_at, ends_at, revoked_at, claims FROM grants WHERE handle_hash = ?1
 `
 
 func (q *Queries) GrantByHandle(ctx context.Context, handleHash []byte) (Grant, error) {
@@ -76,12 +60,46 @@ func (q *Queries) GrantByHandle(ctx context.Context, handleHash []byte) (Grant, 
 		&i.ExpiresAt,
 		&i.EndsAt,
 		&i.RevokedAt,
+		&i.Claims,
+	)
+	return i, err
+}
+
+const grantByID = `-- name: GrantByID :one
+SELECT id, handle_hash, client_id, user_id, user_epoch, session_id, scopes, offline_access, resources, nonce, auth_time, amr, jkt, generation, outcome, created_at, rotated_at, expires_at, ends_at, revoked_at, claims FROM grants WHERE id = ?1
+`
+
+func (q *Queries) GrantByID(ctx context.Context, id string) (Grant, error) {
+	row := q.db.QueryRowContext(ctx, grantByID, id)
+	var i Grant
+	err := row.Scan(
+		&i.ID,
+		&i.HandleHash,
+		&i.ClientID,
+		&i.UserID,
+		&i.UserEpoch,
+		&i.SessionID,
+		&i.Scopes,
+		&i.OfflineAccess,
+		&i.Resources,
+		&i.Nonce,
+		&i.AuthTime,
+		&i.AMR,
+		&i.JKT,
+		&i.Generation,
+		&i.Outcome,
+		&i.CreatedAt,
+		&i.RotatedAt,
+		&i.ExpiresAt,
+		&i.EndsAt,
+		&i.RevokedAt,
+		&i.Claims,
 	)
 	return i, err
 }
 
 const listGrants = `-- name: ListGrants :many
-SELECT grants.id, grants.handle_hash, grants.client_id, grants.user_id, grants.user_epoch, grants.session_id, grants.scopes, grants.offline_access, grants.resources, grants.nonce, grants.auth_time, grants.amr, grants.jkt, grants.generation, grants.outcome, grants.created_at, grants.rotated_at, grants.expires_at, grants.ends_at, grants.revoked_at
+SELECT grants.id, grants.handle_hash, grants.client_id, grants.user_id, grants.user_epoch, grants.session_id, grants.scopes, grants.offline_access, grants.resources, grants.nonce, grants.auth_time, grants.amr, grants.jkt, grants.generation, grants.outcome, grants.created_at, grants.rotated_at, grants.expires_at, grants.ends_at, grants.revoked_at, grants.claims
 FROM grants
 JOIN users ON users.id = grants.user_id AND users.status = 'active' AND users.epoch = grants.user_epoch
 WHERE grants.user_id = ?1 AND grants.revoked_at IS NULL
@@ -124,6 +142,7 @@ func (q *Queries) ListGrants(ctx context.Context, arg ListGrantsParams) ([]Grant
 			&i.ExpiresAt,
 			&i.EndsAt,
 			&i.RevokedAt,
+			&i.Claims,
 		); err != nil {
 			return nil, err
 		}
@@ -139,7 +158,7 @@ func (q *Queries) ListGrants(ctx context.Context, arg ListGrantsParams) ([]Grant
 }
 
 const liveGrant = `-- name: LiveGrant :one
-SELECT grants.id, grants.handle_hash, grants.client_id, grants.user_id, grants.user_epoch, grants.session_id, grants.scopes, grants.offline_access, grants.resources, grants.nonce, grants.auth_time, grants.amr, grants.jkt, grants.generation, grants.outcome, grants.created_at, grants.rotated_at, grants.expires_at, grants.ends_at, grants.revoked_at, users.id, users.email, users.email_key, users.name, users.email_verified_at, users.status, users.epoch, users.created_at, users.updated_at, users.second_factor
+SELECT grants.id, grants.handle_hash, grants.client_id, grants.user_id, grants.user_epoch, grants.session_id, grants.scopes, grants.offline_access, grants.resources, grants.nonce, grants.auth_time, grants.amr, grants.jkt, grants.generation, grants.outcome, grants.created_at, grants.rotated_at, grants.expires_at, grants.ends_at, grants.revoked_at, grants.claims, users.id, users.email, users.email_key, users.name, users.email_verified_at, users.status, users.epoch, users.created_at, users.updated_at, users.second_factor, users.profile
 FROM grants
 JOIN users ON users.id = grants.user_id AND users.status = 'active' AND users.epoch = grants.user_epoch
 WHERE grants.id = ?1 AND grants.revoked_at IS NULL
@@ -180,6 +199,7 @@ func (q *Queries) LiveGrant(ctx context.Context, arg LiveGrantParams) (LiveGrant
 		&i.Grant.ExpiresAt,
 		&i.Grant.EndsAt,
 		&i.Grant.RevokedAt,
+		&i.Grant.Claims,
 		&i.User.ID,
 		&i.User.Email,
 		&i.User.EmailKey,
@@ -190,6 +210,7 @@ func (q *Queries) LiveGrant(ctx context.Context, arg LiveGrantParams) (LiveGrant
 		&i.User.CreatedAt,
 		&i.User.UpdatedAt,
 		&i.User.SecondFactor,
+		&i.User.Profile,
 	)
 	return i, err
 }
@@ -197,11 +218,12 @@ func (q *Queries) LiveGrant(ctx context.Context, arg LiveGrantParams) (LiveGrant
 const replayGrant = `-- name: ReplayGrant :exec
 INSERT INTO grants (
     id, client_id, user_id, user_epoch, session_id, scopes, offline_access, resources, nonce, auth_time, amr,
-    jkt, generation, outcome, created_at, expires_at, ends_at, revoked_at
+    jkt, generation, outcome, created_at, expires_at, ends_at, revoked_at, claims
 ) VALUES (
     ?1, ?2, ?3, ?4, ?5, ?6,
     ?7, ?8, ?9, ?10, ?11,
-    ?12, ?13, '', ?14, ?15, ?16, ?17
+    ?12, ?13, '', ?14, ?15, ?16, ?17,
+    ?18
 )
 ON CONFLICT (id) DO UPDATE SET revoked_at = excluded.revoked_at WHERE grants.revoked_at IS NULL
 `
@@ -224,6 +246,7 @@ type ReplayGrantParams struct {
 	ExpiresAt     column.Time
 	EndsAt        column.Time
 	RevokedAt     column.Time
+	Claims        column.Claims
 }
 
 // ReplayGrant revokes the grant, and writes it revoked when there is none, so
@@ -248,6 +271,7 @@ func (q *Queries) ReplayGrant(ctx context.Context, arg ReplayGrantParams) error 
 		arg.ExpiresAt,
 		arg.EndsAt,
 		arg.RevokedAt,
+		arg.Claims,
 	)
 	return err
 }
@@ -314,17 +338,27 @@ func (q *Queries) RevokeGrantsToClient(ctx context.Context, arg RevokeGrantsToCl
 }
 
 const revokeOtherGrants = `-- name: RevokeOtherGrants :exec
-UPDATE grants SET revoked_at = ?1
-WHERE user_id = ?2 AND id <> ?3 AND revoked_at IS NULL
+UPDATE grants SET
+    revoked_at = CASE WHEN id = ?1 THEN revoked_at ELSE ?2 END,
+    user_epoch = CASE WHEN id = ?1 THEN ?3 ELSE user_epoch END
+WHERE user_id = ?4 AND revoked_at IS NULL
 `
 
 type RevokeOtherGrantsParams struct {
-	Now    column.Time
-	UserID string
 	Keep   string
+	Now    column.Time
+	Epoch  int64
+	UserID string
 }
 
+// RevokeOtherGrants carries the one that is kept over to the new epoch. It is
+// one statement so that rows are locked in the order in which they lie there.
 func (q *Queries) RevokeOtherGrants(ctx context.Context, arg RevokeOtherGrantsParams) error {
-	_, err := q.db.ExecContext(ctx, revokeOtherGrants, arg.Now, arg.UserID, arg.Keep)
+	_, err := q.db.ExecContext(ctx, revokeOtherGrants,
+		arg.Keep,
+		arg.Now,
+		arg.Epoch,
+		arg.UserID,
+	)
 	return err
 }

@@ -30,7 +30,7 @@ UPDATE grants SET
 WHERE handle_hash = ?5 AND client_id = ?6 AND jkt IN ('', ?7)
     AND revoked_at IS NULL AND expires_at > ?3 AND ends_at > ?3
     AND EXISTS (SELECT 1 FROM users u WHERE u.id = grants.user_id AND u.status = 'active' AND u.epoch <= grants.user_epoch)
-RETURNING id, handle_hash, client_id, user_id, user_epoch, session_id, scopes, offline_access, resources, nonce, auth_time, amr, jkt, generation, outcome, created_at, rotated_at, expires_at, ends_at, revoked_at
+RETURNING id, handle_hash, client_id, user_id, user_epoch, session_id, scopes, offline_access, resources, nonce, auth_time, amr, jkt, generation, outcome, created_at, rotated_at, expires_at, ends_at, revoked_at, claims
 `
 
 type RotateParams struct {
@@ -81,6 +81,7 @@ func (q *Queries) Rotate(ctx context.Context, arg RotateParams) (Grant, error) {
 		&i.ExpiresAt,
 		&i.EndsAt,
 		&i.RevokedAt,
+		&i.Claims,
 	)
 	return i, err
 }
