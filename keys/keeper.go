@@ -22,10 +22,12 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
+	"github.com/google/uuid"
 
 	"github.com/gatehouse-id/gatehouse/storage"
 )
@@ -53,14 +55,23 @@ const (
 const hs256 = "HS256"
 
 const (
-	// reloadEvery is how often Run asks the store for news.
-	reloadEvery = 5 * time.Second
+	// reloadEvery is how often, at least, Run asks the store for news. A key that
+	// was dropped in an emergency is refused everywhere that soon.
+	reloadEvery = 2 * time.Second
 	// reloadAtMost is the least time between two loads for an unknown id.
 	reloadAtMost = time.Second
-	// settle is how long every server is given to learn of a change: many
-	// times reloadEvery. Until then a server may hand out the JWKS of before.
+	// reloadWithin is how long a load may take that a request waits for.
+	reloadWithin = 5 * time.Second
+	// settle is how long every server is given, at most, to learn of a change.
+	// Until then a server may hand out the JWKS of before.
 	settle = time.Minute
+	// settleReloads is how many times a server asks for news while a change
+	// settles, at least.
+	settleReloads = 10
 )
+
+// mintEvery is how long a symmetric key mints before the next takes over.
+const mintEvery = 90 * 24 * time.Hour
 
 // How long a symmetric key is accepted after it stops minting: as long as the
 // longest-lived thing that bears it.
@@ -87,27 +98,51 @@ type Config struct {
 	Now func() time.Time
 	// Log is told what happened in Run; nil is slog.Default().
 	Log *slog.Logger
-	// JWKSMaxAge is how long verifiers may cache JWKS, 15 minutes by default. A
-	// new key signs only when it has been published that long, and a minute
-	// more for every server to publish it.
+	// Gateways are registered readers of JWKS: no key signs before each of them
+	// was given it, or its Deadline has passed. Nil is none.
+	Gateways Gateways
+	// Audit keeps an event of every rotation; nil keeps none.
+	Audit storage.Audit
+	// JWKSMaxAge is how long verifiers may cache JWKS, in whole seconds; 15
+	// minutes by default.
 	JWKSMaxAge time.Duration
-	// SignEvery is how long a key signs, or mints, before the next takes over;
-	// 90 days by default.
+	// Publish is how long a key is in JWKS before it signs, a day by default and
+	// never less than twice JWKSMaxAge: a verifier may use what it has for a third
+	// longer while it asks again (see [Keeper.JWKSStale]), and the rest is for
+	// every server to publish the key.
+	Publish time.Duration
+	// Deadline is how long a key waits for Gateways, at most; Publish and two days
+	// by default.
+	Deadline time.Duration
+	// SignEvery is how long a key signs before the next takes over; 90 days by
+	// default. It is longer when Gateways are waited for.
 	SignEvery time.Duration
-	// TokenLife is the life of the longest-lived signed token, one hour by
-	// default. A retired key is accepted that long, and a minute more.
+	// TokenLife is the life of the longest-lived signed token,
+	// [storage.AccessTokenLife] by default. A retired key is accepted that long,
+	// and one JWKSMaxAge more.
 	TokenLife time.Duration
+	// HintLife is how old an ID token may be that comes back as a hint, whichever
+	// key signed it: 31 days by default, the longest session and a day.
+	HintLife time.Duration
+}
+
+// Gateways tells what registered readers of JWKS were last given.
+type Gateways interface {
+	ListGateways(ctx context.Context) ([]storage.Gateway, error)
 }
 
 // A Keeper holds the keys of one server. Its methods may be called by any
 // number of goroutines.
 type Keeper struct {
-	store storage.Keys
-	seal  seal
-	now   func() time.Time
-	log   *slog.Logger
-	ages  map[ringID]Ages
-	every time.Duration
+	store    storage.Keys
+	gateways Gateways
+	audit    storage.Audit
+	seal     seal
+	now      func() time.Time
+	log      *slog.Logger
+	ages     map[ringID]Ages
+	every    time.Duration
+	maxAge   time.Duration
 
 	// known is the keys as last loaded. Whoever signs or verifies reads it and
 	// nothing else; it is replaced as a whole, by the holder of turn.
@@ -116,10 +151,11 @@ type Keeper struct {
 	// holder alone loads and stores keys.
 	turn chan struct{}
 	// loaded is when keys were last loaded for an unknown id, and failed what
-	// came of it. The holder of turn owns both.
+	// came of it, and held names, for each waiting key, the gateways that it was
+	// last held for. The holder of turn owns them.
 	loaded time.Time
 	failed error
-	maxAge time.Duration
+	held   map[string][]string
 }
 
 // A ringID names a ring.
@@ -142,8 +178,18 @@ func rings() []ringID {
 type known struct {
 	rings map[ringID]Ring
 	byID  map[string]Key
-	jwks  []byte
-	etag  string
+	jwks  *JWKS
+}
+
+// A JWKS is the public keys at one moment. It does not change, and one with
+// other keys is another.
+type JWKS struct {
+	// Body is a JWK Set (RFC 7517 section 5).
+	Body []byte
+	// ETag is a strong entity tag (RFC 9110 section 8.8.3), quotes included.
+	ETag string
+	// KeyIDs are the kids in Body.
+	KeyIDs []string
 }
 
 // New loads the keys and makes those that are missing. Of several servers that
@@ -156,23 +202,39 @@ func New(ctx context.Context, c Config) (*Keeper, error) {
 	if err != nil {
 		return nil, err
 	}
-	k := &Keeper{store: c.Store, seal: seal, now: c.Now, log: c.Log, every: reloadEvery, turn: make(chan struct{}, 1)}
+	k := &Keeper{
+		store: c.Store, gateways: c.Gateways, audit: c.Audit, seal: seal, now: c.Now, log: c.Log,
+		turn: make(chan struct{}, 1), held: make(map[string][]string),
+	}
 	if k.now == nil {
 		k.now = time.Now
 	}
 	if k.log == nil {
 		k.log = slog.Default()
 	}
-	maxAge := cmp.Or(c.JWKSMaxAge, 15*time.Minute)
+	k.maxAge = cmp.Or(c.JWKSMaxAge, 15*time.Minute)
+	publish := cmp.Or(c.Publish, 24*time.Hour)
+	deadline := cmp.Or(c.Deadline, publish+48*time.Hour)
 	signEvery := cmp.Or(c.SignEvery, 90*24*time.Hour)
-	tokenLife := cmp.Or(c.TokenLife, time.Hour)
-	k.maxAge = maxAge
-	if maxAge < 0 || tokenLife < 0 || signEvery <= maxAge+settle {
-		return nil, fmt.Errorf("keys: SignEvery (%s) must be longer than JWKSMaxAge (%s) and a minute, and nothing negative", signEvery, maxAge)
+	tokenLife := cmp.Or(c.TokenLife, storage.AccessTokenLife)
+	hintLife := cmp.Or(c.HintLife, 31*24*time.Hour)
+	switch {
+	case k.maxAge < time.Second || k.maxAge%time.Second != 0:
+		return nil, fmt.Errorf("keys: JWKSMaxAge (%s) must be whole seconds", k.maxAge)
+	case publish < 2*k.maxAge:
+		return nil, fmt.Errorf("keys: Publish (%s) must be at least twice JWKSMaxAge (%s)", publish, k.maxAge)
+	case deadline < publish:
+		return nil, fmt.Errorf("keys: Deadline (%s) must not be before Publish (%s)", deadline, publish)
+	case signEvery <= publish:
+		return nil, fmt.Errorf("keys: SignEvery (%s) must be longer than Publish (%s)", signEvery, publish)
+	case tokenLife < 0 || hintLife < 0:
+		return nil, fmt.Errorf("keys: TokenLife (%s) and HintLife (%s) must not be negative", tokenLife, hintLife)
 	}
-	signing := Ages{Published: maxAge + settle, Signing: signEvery, Retired: tokenLife + settle}
+	settle := min(settle, k.maxAge/2)
+	k.every = min(reloadEvery, settle/settleReloads)
+	signing := Ages{Published: publish, Deadline: deadline, Settle: settle, Signing: signEvery, Retired: tokenLife + k.maxAge, Hints: hintLife}
 	minting := func(retired time.Duration) Ages {
-		return Ages{Published: settle, Signing: signEvery, Retired: retired}
+		return Ages{Published: settle, Settle: settle, Signing: mintEvery, Retired: retired}
 	}
 	k.ages = map[ringID]Ages{
 		{PurposeSign, ES256}:     signing,
@@ -180,11 +242,11 @@ func New(ctx context.Context, c Config) (*Keeper, error) {
 		{PurposeRefresh, hs256}:  minting(refreshRetired),
 		{PurposeCSRF, hs256}:     minting(csrfRetired),
 		{PurposeMailCode, hs256}: minting(mailCodeRetired),
-		{PurposeRecovery, hs256}: {Published: settle, Signing: forever, Retired: forever},
+		{PurposeRecovery, hs256}: {Published: settle, Settle: settle, Signing: forever, Retired: forever},
 		{PurposeDevice, hs256}:   minting(deviceRetired),
 	}
 	k.known.Store(&known{})
-	if err := k.advance(ctx, k.due); err != nil {
+	if err := k.advance(ctx, aging); err != nil {
 		return nil, err
 	}
 	return k, nil
@@ -201,7 +263,7 @@ func (k *Keeper) Run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-t.C:
-			if err := k.advance(ctx, k.due); err != nil && ctx.Err() == nil {
+			if err := k.advance(ctx, aging); err != nil && ctx.Err() == nil {
 				k.log.ErrorContext(ctx, "keys not reloaded", "err", err)
 			}
 		}
@@ -209,19 +271,51 @@ func (k *Keeper) Run(ctx context.Context) {
 }
 
 // Rotate publishes the next signing key of each algorithm now. It signs once
-// verifiers have had the time to learn of it; the key before it retires at that
-// moment. An algorithm whose next key is already waiting is left as it is.
-func (k *Keeper) Rotate(ctx context.Context) error {
-	return k.advance(ctx, func(id ringID, r Ring, now time.Time) bool {
-		return k.due(id, r, now) || id.purpose == PurposeSign && !r.Waiting(now)
-	})
+// verifiers have had the time to learn of it and the gateways were given it; the
+// key before it retires at that moment. An algorithm whose next key is already
+// waiting is left as it is.
+func (k *Keeper) Rotate(ctx context.Context) error { return k.advance(ctx, rotating) }
+
+// RotateEmergency drops every signing key, because one of them may be known to
+// others, and has new ones sign at once. What the dropped keys signed is refused
+// by every server as soon as it has reloaded. Whoever caches JWKS takes until
+// then to know the new keys, and goes on believing in the old: unlike Rotate
+// this is seen. Keys of other purposes stay.
+func (k *Keeper) RotateEmergency(ctx context.Context) error { return k.advance(ctx, replacing) }
+
+// A cause is why keys change.
+type cause int
+
+const (
+	// aging is that the time of keys has come.
+	aging cause = iota
+	// rotating is that somebody asked for the next signing keys.
+	rotating
+	// replacing is that the signing keys may be known to others.
+	replacing
+)
+
+// kind is the kind of the event that is kept of it.
+func (c cause) kind() string {
+	if c == replacing {
+		return "key.emergency"
+	}
+	return "key.rotated"
 }
 
-func (k *Keeper) due(id ringID, r Ring, now time.Time) bool { return r.Due(now, k.ages[id]) }
+// due reports whether a ring needs a new key.
+func (k *Keeper) due(why cause, id ringID, now time.Time) bool {
+	r := k.known.Load().rings[id]
+	if r.Due(now, k.ages[id]) {
+		return true
+	}
+	return id.purpose == PurposeSign && (why == replacing || why == rotating && !r.Waiting(now))
+}
 
-// advance loads the keys, publishes a new one in every ring that is due and
-// drops what is gone. When another server was faster it looks again.
-func (k *Keeper) advance(ctx context.Context, due func(ringID, Ring, time.Time) bool) error {
+// advance loads the keys and carries out what is due: it publishes new keys,
+// sets the moment at which those that wait take over, and drops what is gone.
+// When another server was faster it looks again.
+func (k *Keeper) advance(ctx context.Context, why cause) error {
 	if err := k.lock(ctx); err != nil {
 		return err
 	}
@@ -231,37 +325,45 @@ func (k *Keeper) advance(ctx context.Context, due func(ringID, Ring, time.Time) 
 		if err != nil {
 			return err
 		}
-		next, changed, err := k.next(set.Keys, due)
+		c, err := k.change(ctx, set.Keys, why)
 		if err != nil {
 			return err
 		}
-		if !changed {
+		if !c.changed {
 			return nil
 		}
-		err = k.store.ReplaceKeys(ctx, set.Version, next)
-		if err == nil {
-			_, err = k.load(ctx)
-			return err
+		err = k.store.ReplaceKeys(ctx, set.Version, c.keys)
+		if errors.Is(err, storage.ErrConflict) {
+			continue
 		}
-		if !errors.Is(err, storage.ErrConflict) {
+		if err != nil {
 			return fmt.Errorf("keys: replace keys: %w", err)
 		}
+		_, err = k.load(ctx)
+		return errors.Join(err, k.keepEvent(ctx, why, c.rotated))
 	}
 }
 
-// next returns the keys that are to stand instead of those stored, and whether
-// they differ. Keys of rings unknown to this program, which a newer one may
-// have made, are kept until they are gone.
-func (k *Keeper) next(stored []storage.Key, due func(ringID, Ring, time.Time) bool) (next []storage.Key, changed bool, err error) {
+// A change is what is to stand instead of the keys stored.
+type change struct {
+	keys    []storage.Key
+	changed bool
+	// rotated are the new keys that follow others.
+	rotated []Key
+}
+
+// change decides what is due. Keys of rings unknown to this program, which a
+// newer one may have made, are kept until they are gone.
+func (k *Keeper) change(ctx context.Context, stored []storage.Key, why cause) (c change, err error) {
 	now := k.now()
 	var fresh []Key
 	for _, id := range rings() {
-		if !due(id, k.known.Load().rings[id], now) {
+		if !k.due(why, id, now) {
 			continue
 		}
 		key, err := k.make(id)
 		if err != nil {
-			return nil, false, fmt.Errorf("keys: make a %s key: %w", id.algorithm, err)
+			return c, fmt.Errorf("keys: make a %s key: %w", id.algorithm, err)
 		}
 		fresh = append(fresh, key)
 	}
@@ -270,19 +372,121 @@ func (k *Keeper) next(stored []storage.Key, due func(ringID, Ring, time.Time) bo
 	now = k.now().UTC().Truncate(time.Microsecond)
 	all := make(map[ringID]Ring)
 	for _, key := range stored {
+		if why == replacing && key.Purpose == PurposeSign {
+			continue // also of an algorithm that a newer release has
+		}
 		id := ringID{key.Purpose, key.Algorithm}
 		all[id] = append(all[id], Key{Key: key})
 	}
 	for _, key := range fresh {
 		id := ringID{key.Purpose, key.Algorithm}
+		if k.known.Load().rings[id].Signing(now) != nil {
+			c.rotated = append(c.rotated, key)
+		}
 		all[id] = all[id].Publish(key, now, k.ages[id])
 	}
-	for _, r := range all {
-		for _, key := range r.Accepted(now) {
-			next = append(next, key.Key)
+	moved, err := k.await(ctx, all, now)
+	if err != nil {
+		return c, err
+	}
+	for id, r := range all {
+		for _, key := range r.Kept(now, k.ages[id]) {
+			c.keys = append(c.keys, key.Key)
 		}
 	}
-	return next, len(fresh) > 0 || len(next) != len(stored), nil
+	c.changed = len(fresh) > 0 || moved || len(c.keys) != len(stored)
+	return c, nil
+}
+
+// await sets the moment at which each waiting key takes over: see [Ring.Await].
+func (k *Keeper) await(ctx context.Context, all map[ringID]Ring, now time.Time) (moved bool, err error) {
+	var gateways []storage.Gateway
+	asked := false
+	for _, id := range rings() {
+		a := k.ages[id]
+		i := slices.IndexFunc(all[id], func(key Key) bool { return key.State(now) == Published })
+		if a.Deadline == 0 || i < 0 {
+			continue
+		}
+		if k.gateways != nil && !asked {
+			if gateways, err = k.gateways.ListGateways(ctx); err != nil {
+				return false, fmt.Errorf("keys: list gateways: %w", err)
+			}
+			asked = true
+		}
+		next, m := all[id].Await(now, a, func(kid string) bool { return len(Unseen(gateways, kid)) == 0 })
+		all[id], moved = next, moved || m
+		if key := next[i]; !now.Before(key.PublishedAt.Add(a.Published)) {
+			k.hold(ctx, key, Unseen(gateways, key.ID))
+		}
+	}
+	k.release(ctx, now)
+	return moved, nil
+}
+
+// hold says, once, that a key would sign by now if it were not for the gateways
+// without it.
+func (k *Keeper) hold(ctx context.Context, key Key, without []string) {
+	if len(without) == 0 {
+		delete(k.held, key.ID)
+		return
+	}
+	if _, told := k.held[key.ID]; !told {
+		k.log.WarnContext(ctx, "the next signing key waits for gateways that have not fetched it",
+			"kid", key.ID, "gateways", without, "until", key.SigningAt)
+	}
+	k.held[key.ID] = without
+}
+
+// release says, once, that a key was held for gateways until its deadline.
+func (k *Keeper) release(ctx context.Context, now time.Time) {
+	for kid, without := range k.held {
+		key, ok := k.known.Load().byID[kid]
+		if ok && key.State(now) == Published {
+			continue
+		}
+		delete(k.held, kid)
+		if ok {
+			k.log.WarnContext(ctx, "a key signs that gateways have not fetched before its deadline", "kid", kid, "gateways", without)
+		}
+	}
+}
+
+// Unseen returns the names of the gateways that were last given a JWKS without
+// that key, or none yet.
+func Unseen(gateways []storage.Gateway, kid string) (names []string) {
+	for _, g := range gateways {
+		if !slices.Contains(g.SeenKeys, kid) {
+			names = append(names, g.Name)
+		}
+	}
+	return names
+}
+
+// keepEvent keeps the event of new keys that follow others.
+func (k *Keeper) keepEvent(ctx context.Context, why cause, rotated []Key) error {
+	if k.audit == nil || len(rotated) == 0 {
+		return nil
+	}
+	by := "because of their age"
+	if why != aging {
+		by = "by an operator's command"
+	}
+	var published []string
+	for _, key := range rotated {
+		published = append(published, key.Purpose+" "+key.Algorithm+" "+key.ID)
+	}
+	id, err := uuid.NewV7()
+	if err == nil {
+		err = k.audit.AddEvent(ctx, storage.Event{
+			ID: id.String(), At: k.now(), Kind: why.kind(), Outcome: "ok",
+			Detail: by + ": " + strings.Join(published, ", "),
+		})
+	}
+	if err != nil {
+		return fmt.Errorf("keys: it is done, but the event of it could not be kept: %w", err)
+	}
+	return nil
 }
 
 // inOrder compares keys by age, so that every server publishes one JWKS.
@@ -342,11 +546,9 @@ func (k *Keeper) load(ctx context.Context) (storage.KeySet, error) {
 		next.rings[id] = append(next.rings[id], key)
 		next.byID[key.ID] = key
 	}
-	if next.jwks, err = next.publish(k.now()); err != nil {
+	if next.jwks, err = next.publish(k.now(), before.jwks); err != nil {
 		return storage.KeySet{}, fmt.Errorf("keys: encode JWKS: %w", err)
 	}
-	sum := sha256.Sum256(next.jwks)
-	next.etag = `"` + base64.RawURLEncoding.EncodeToString(sum[:16]) + `"`
 	k.known.Store(next)
 	return set, nil
 }
@@ -373,29 +575,42 @@ func (k *Keeper) open(key *Key) error {
 	return nil
 }
 
-// publish is the JWK Set (RFC 7517 section 5) at now.
-func (n *known) publish(now time.Time) ([]byte, error) {
+// publish is the public keys at now: the ones before when they are the same.
+func (n *known) publish(now time.Time, before *JWKS) (*JWKS, error) {
 	set := jose.JSONWebKeySet{Keys: []jose.JSONWebKey{}}
+	var ids []string
 	for _, id := range rings() {
 		if id.purpose != PurposeSign {
 			continue
 		}
 		for _, key := range n.rings[id].Accepted(now) {
 			set.Keys = append(set.Keys, key.signer.public)
+			ids = append(ids, key.ID)
 		}
 	}
-	return json.Marshal(set)
+	if before != nil && slices.Equal(ids, before.KeyIDs) { // a kid is its key's thumbprint
+		return before, nil
+	}
+	body, err := json.Marshal(set)
+	if err != nil {
+		return nil, err
+	}
+	sum := sha256.Sum256(body)
+	etag := `"` + base64.RawURLEncoding.EncodeToString(sum[:16]) + `"`
+	return &JWKS{Body: body, ETag: etag, KeyIDs: ids}, nil
 }
 
-// JWKS returns the public keys as a JWK Set (RFC 7517 section 5) and its strong
-// entity tag, quotes included. The body must not be changed.
-func (k *Keeper) JWKS() (body []byte, etag string) {
-	n := k.known.Load()
-	return n.jwks, n.etag
-}
+// JWKS returns the public keys. It takes no lock and makes nothing. The result
+// must not be changed.
+func (k *Keeper) JWKS() *JWKS { return k.known.Load().jwks }
 
 // JWKSMaxAge is how long verifiers may cache JWKS: the max-age of its response.
 func (k *Keeper) JWKSMaxAge() time.Duration { return k.maxAge }
+
+// JWKSStale is how much longer they may use it while they ask for a new one: the
+// stale-while-revalidate of its response (RFC 5861 section 3). Both and the time
+// that a change takes to settle are less than two max-ages.
+func (k *Keeper) JWKSStale() time.Duration { return (k.maxAge / 3).Truncate(time.Second) }
 
 // Algorithms returns the algorithms that Sign can use now, the default first.
 func (k *Keeper) Algorithms() []string {
@@ -429,10 +644,13 @@ func (k *Keeper) SecretByID(ctx context.Context, purpose, id string) ([]byte, er
 	if err != nil {
 		return nil, err
 	}
+	if key.State(k.now()) == Gone {
+		return nil, ErrNoKey
+	}
 	return key.secret, nil
 }
 
-// find returns the key of that purpose and id that is accepted now. An id that
+// find returns the key of that purpose and id, which may be gone. An id that
 // cannot be one of ours costs no trip to the store.
 func (k *Keeper) find(ctx context.Context, purpose, id string) (Key, error) {
 	key, ok := k.known.Load().byID[id]
@@ -449,7 +667,7 @@ func (k *Keeper) find(ctx context.Context, purpose, id string) (Key, error) {
 		}
 		key, ok = k.known.Load().byID[id]
 	}
-	if !ok || key.Purpose != purpose || key.State(k.now()) == Gone {
+	if !ok || key.Purpose != purpose {
 		return Key{}, ErrNoKey
 	}
 	return key, nil
@@ -469,7 +687,7 @@ func (k *Keeper) reload(ctx context.Context, id string) error {
 		return nil
 	}
 	if now.Sub(k.loaded).Abs() >= reloadAtMost {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), reloadEvery)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), reloadWithin)
 		defer cancel()
 		k.loaded = now
 		_, k.failed = k.load(ctx)
@@ -498,12 +716,12 @@ type KeyInfo struct {
 	PublishedAt, SigningAt, RetiredAt, GoneAt time.Time
 }
 
-// Keys lists the keys, ring by ring, oldest first.
+// Keys lists the keys that are accepted, ring by ring, oldest first.
 func (k *Keeper) Keys() []KeyInfo {
 	n, now := k.known.Load(), k.now()
 	var list []KeyInfo
 	for _, id := range rings() {
-		for _, key := range n.rings[id] {
+		for _, key := range n.rings[id].Accepted(now) {
 			list = append(list, KeyInfo{
 				ID: key.ID, Purpose: key.Purpose, Algorithm: key.Algorithm, State: key.State(now),
 				PublishedAt: key.PublishedAt, SigningAt: key.SigningAt, RetiredAt: key.RetiredAt, GoneAt: key.GoneAt,

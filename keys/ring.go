@@ -1,6 +1,7 @@
 package keys
 
 import (
+	"slices"
 	"time"
 
 	"github.com/gatehouse-id/gatehouse/storage"
@@ -18,19 +19,26 @@ const (
 	Signing State = "signing"
 	// Retired signs no more; what it signed is still accepted.
 	Retired State = "retired"
-	// Gone is neither in JWKS nor accepted.
+	// Gone is neither in JWKS nor accepted, but in hints: see [Keeper.VerifyHint].
 	Gone State = "gone"
 )
 
 // Ages says how long a key stays in each state.
 type Ages struct {
-	// Published is how long a key is known before it signs, unless it is the
-	// first of its ring.
+	// Published is how long a key is known, at least, before it signs, unless it
+	// is the first of its ring.
 	Published time.Duration
+	// Deadline is how long it waits, at most, for readers who are asked whether
+	// they know it. Zero is that nobody is asked.
+	Deadline time.Duration
+	// Settle is how long every server is given to learn of a change.
+	Settle time.Duration
 	// Signing is how long it signs.
 	Signing time.Duration
 	// Retired is how long what it signed last may still come back.
 	Retired time.Duration
+	// Hints is how long, after it is gone, what it signed may come back as a hint.
+	Hints time.Duration
 }
 
 // A Key is a stored key with what was sealed in it.
@@ -100,6 +108,18 @@ func (r Ring) Accepted(now time.Time) Ring {
 	return accepted
 }
 
+// Kept returns the keys that are not yet forgotten at now: those accepted, and
+// those good for hints.
+func (r Ring) Kept(now time.Time, a Ages) Ring {
+	var kept Ring
+	for _, k := range r {
+		if k.GoneAt.IsZero() || now.Before(k.GoneAt.Add(a.Hints)) {
+			kept = append(kept, k)
+		}
+	}
+	return kept
+}
+
 // Due reports whether a new key must be published at now: none signs, or the
 // one that does ends its time just when a key published now could take over.
 func (r Ring) Due(now time.Time, a Ages) bool {
@@ -108,6 +128,44 @@ func (r Ring) Due(now time.Time, a Ages) bool {
 		return true
 	}
 	return !r.Waiting(now) && !now.Before(s.SigningAt.Add(a.Signing-a.Published))
+}
+
+// Await returns the ring with the moment at which its waiting key takes over set
+// anew, and whether that moved. Seen says whether everybody who is asked knows
+// the key: until then it waits for its deadline, and after that no longer than
+// it must. A moment that not every server would learn of in time is left.
+//
+// The deadline needs no decision at its time, and nobody who makes one: the
+// moment is always set, and every server acts on it by itself.
+func (r Ring) Await(now time.Time, a Ages, seen func(id string) bool) (Ring, bool) {
+	i := slices.IndexFunc(r, func(k Key) bool { return k.State(now) == Published })
+	if i < 0 || a.Deadline == 0 {
+		return r, false
+	}
+	planned := r[i].SigningAt
+	var moment time.Time
+	if seen(r[i].ID) {
+		moment = r[i].PublishedAt.Add(a.Published)
+		if soon := now.Add(a.Settle); moment.Before(soon) {
+			moment = soon
+		}
+		if !moment.Before(planned) {
+			return r, false
+		}
+	} else {
+		moment = r[i].PublishedAt.Add(a.Deadline)
+		if !moment.After(planned) || planned.Before(now.Add(a.Settle)) {
+			return r, false
+		}
+	}
+	next := slices.Clone(r)
+	next[i].SigningAt = moment
+	for j := range next {
+		if next[j].RetiredAt.Equal(planned) {
+			next[j].RetiredAt, next[j].GoneAt = moment, moment.Add(a.Retired)
+		}
+	}
+	return next, true
 }
 
 // Publish returns the ring with k published at now. The keys before it sign

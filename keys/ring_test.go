@@ -1,6 +1,7 @@
 package keys
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -139,6 +140,63 @@ func TestRingPublish(t *testing.T) {
 		})
 	}
 }
+
+func TestRingAwait(t *testing.T) {
+	// Published 16 minutes, at most 60, and a minute for every server to know.
+	asked := hourly
+	asked.Deadline, asked.Settle = time.Hour, time.Minute
+	seen, unseen := func(id string) bool { return id == "young" }, func(string) bool { return false }
+	waiting := func(moment int) Ring {
+		return Ring{aged("older", 0, 0, 50, 110), aged("old", 30, 50, moment, moment+60), aged("young", 80, moment, 0, 0)}
+	}
+	for _, c := range []struct {
+		sentence string
+		ring     Ring
+		ages     Ages
+		now      int
+		seen     func(string) bool
+		moment   int // at which young takes over from old; 0 is that nothing moves
+	}{
+		{"a key that everybody knows takes over when it has been public long enough", waiting(96), asked, 80, seen, 0},
+		{"a key that somebody does not know waits for the deadline", waiting(96), asked, 80, unseen, 140},
+		{"and waits on", waiting(140), asked, 120, unseen, 0},
+		{"known early, it still is public long enough", waiting(140), asked, 82, seen, 96},
+		{"known late, it takes over when every server can know that", waiting(140), asked, 120, seen, 121},
+		{"that moment does not move while it comes", waiting(121), asked, 120, seen, 0},
+		{"known just before the deadline changes nothing", waiting(140), asked, 139, seen, 0},
+		{"somebody new who does not know it is waited for", waiting(96), asked, 95, unseen, 140},
+		{"but not when servers would not learn of it in time", waiting(121), func() Ages { a := asked; a.Settle = 2 * time.Minute; return a }(), 120, unseen, 0},
+		{"the deadline needs nobody", waiting(140), asked, 140, unseen, 0},
+		{"where nobody is asked nothing moves", waiting(96), hourly, 80, unseen, 0},
+		{"a ring without a waiting key is left", Ring{aged("old", 0, 0, 0, 0)}, asked, 80, unseen, 0},
+	} {
+		t.Run(c.sentence, func(t *testing.T) {
+			before := slices.Clone(c.ring)
+			got, moved := c.ring.Await(at(c.now), c.ages, c.seen)
+			for i := range before {
+				if before[i].Key.SigningAt != c.ring[i].SigningAt || before[i].GoneAt != c.ring[i].GoneAt {
+					t.Fatal("Await changed its ring")
+				}
+			}
+			want := before
+			if c.moment > 0 {
+				want = waiting(c.moment)
+			}
+			if moved != (c.moment > 0) || len(got) != len(want) {
+				t.Fatalf("moved is %v, %d keys", moved, len(got))
+			}
+			for i, k := range got {
+				w := want[i]
+				if k.ID != w.ID || !k.SigningAt.Equal(w.SigningAt) || !k.RetiredAt.Equal(w.RetiredAt) || !k.GoneAt.Equal(w.GoneAt) {
+					t.Errorf("%s signs from %s to %s and is gone at %s, want %s, %s, %s", k.ID,
+						clockOf(k.SigningAt), clockOf(k.RetiredAt), clockOf(k.GoneAt), clockOf(w.SigningAt), clockOf(w.RetiredAt), clockOf(w.GoneAt))
+				}
+			}
+		})
+	}
+}
+
+func clockOf(t time.Time) string { return t.Format("15:04") }
 
 // TestRingThroughTheYears lives minute by minute through many rotations: there
 // is always exactly one signing key, it was published long enough, and what the

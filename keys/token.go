@@ -214,34 +214,54 @@ func (k *Keeper) Sign(alg, typ string, payload []byte) (string, error) {
 // Verify returns an error that is [ErrInvalid] for a token that is not ours,
 // and any other when the keys could not be loaded (see [IsFault]).
 func (k *Keeper) Verify(ctx context.Context, token string) (Verified, error) {
+	v, key, err := k.verify(ctx, token)
+	if err == nil && key.State(k.now()) == Gone {
+		return Verified{}, fmt.Errorf("%w: the key is gone", ErrInvalid)
+	}
+	return v, err
+}
+
+// VerifyHint is [Keeper.Verify] for a token that proves nothing but that we once
+// signed it: an id_token_hint (OIDC Core section 3.1.2.1, RP-Initiated Logout
+// section 4). It accepts keys that are gone for as long as Config.HintLife, but
+// none that was dropped in an emergency.
+func (k *Keeper) VerifyHint(ctx context.Context, token string) (Verified, error) {
+	v, key, err := k.verify(ctx, token)
+	if err == nil && key.State(k.now()) == Gone && !k.now().Before(key.GoneAt.Add(k.ages[ringID{key.Purpose, key.Algorithm}].Hints)) {
+		return Verified{}, fmt.Errorf("%w: the key is forgotten", ErrInvalid)
+	}
+	return v, err
+}
+
+func (k *Keeper) verify(ctx context.Context, token string) (Verified, Key, error) {
 	if len(token) > MaxToken {
-		return Verified{}, fmt.Errorf("%w: %d bytes", ErrInvalid, len(token))
+		return Verified{}, Key{}, fmt.Errorf("%w: %d bytes", ErrInvalid, len(token))
 	}
 	encoded, rest, _ := strings.Cut(token, ".")
 	h, ok := decodeHeader(encoded)
 	if !ok || !strict(rest) {
-		return Verified{}, fmt.Errorf("%w: not a compact JWS", ErrInvalid)
+		return Verified{}, Key{}, fmt.Errorf("%w: not a compact JWS", ErrInvalid)
 	}
 	key, err := k.find(ctx, PurposeSign, h.KeyID)
 	if errors.Is(err, ErrNoKey) {
-		return Verified{}, fmt.Errorf("%w: unknown kid", ErrInvalid)
+		return Verified{}, Key{}, fmt.Errorf("%w: unknown kid", ErrInvalid)
 	}
 	if err != nil {
-		return Verified{}, err
+		return Verified{}, Key{}, err
 	}
 	s := key.signer
 	if encoded != s.header(h.Type) {
-		return Verified{}, fmt.Errorf("%w: header not as we write it", ErrInvalid)
+		return Verified{}, Key{}, fmt.Errorf("%w: header not as we write it", ErrInvalid)
 	}
 	jws, err := jose.ParseSignedCompact(token, []jose.SignatureAlgorithm{jose.SignatureAlgorithm(s.algorithm)})
 	if err != nil {
-		return Verified{}, fmt.Errorf("%w: %w", ErrInvalid, err)
+		return Verified{}, Key{}, fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
 	payload, err := jws.Verify(s.public)
 	if err != nil {
-		return Verified{}, fmt.Errorf("%w: signature does not match", ErrInvalid)
+		return Verified{}, Key{}, fmt.Errorf("%w: signature does not match", ErrInvalid)
 	}
-	return Verified{Algorithm: s.algorithm, KeyID: s.id, Type: h.Type, Payload: payload}, nil
+	return Verified{Algorithm: s.algorithm, KeyID: s.id, Type: h.Type, Payload: payload}, key, nil
 }
 
 func decodeHeader(encoded string) (h header, ok bool) {
