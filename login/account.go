@@ -53,6 +53,11 @@ func (e *Engine) acting(ctx context.Context, who Acting) (storage.User, error) {
 	return u, nil
 }
 
+// Profile returns the account of the person as it is now.
+func (e *Engine) Profile(ctx context.Context, who Acting) (storage.User, error) {
+	return e.acting(ctx, who)
+}
+
 // Fresh reports whether the person was proved lately enough for what changes
 // how they are proved, where letters go, or whether there is an account at all.
 func (e *Engine) Fresh(who Acting) bool { return e.now().Sub(who.AuthTime) <= freshFor }
@@ -90,7 +95,8 @@ func (e *Engine) ownFlow(ctx context.Context, who Acting, handle string, s Step)
 func (e *Engine) notice(kind string, u storage.User, from From) (storage.Letter, error) {
 	now := e.now().UTC()
 	return e.sealLetter(Letter{
-		Kind: kind, To: u.Email, Link: e.signInURL, Detail: from.Browser(), At: now, ExpiresAt: now.Add(noticeLife),
+		Kind: kind, To: u.Email, Link: e.signInURL, Detail: from.Browser(), Language: from.reads(u),
+		At: now, ExpiresAt: now.Add(noticeLife),
 	})
 }
 
@@ -213,12 +219,13 @@ func (e *Engine) ChangeEmail(ctx context.Context, who Acting, email string) (Cha
 		CreatedAt: now, ExpiresAt: now.Add(challengeLife),
 	}
 	f.CodeMAC = e.codeMAC(f.ID, code)
-	there := Letter{Kind: LetterEmailChangeCode, To: address, Code: code, At: now, ExpiresAt: f.ExpiresAt}
+	there := Letter{Kind: LetterEmailChangeCode, To: address, Code: code, Language: who.From.reads(u), At: now, ExpiresAt: f.ExpiresAt}
 	if taken {
-		there = Letter{Kind: LetterAccountExists, To: holder.Email, Link: e.signInURL, At: now, ExpiresAt: now.Add(noticeLife)}
+		there = Letter{Kind: LetterAccountExists, To: holder.Email, Link: e.signInURL, Language: holder.Profile.Locale, At: now, ExpiresAt: now.Add(noticeLife)}
 	}
 	here := Letter{
-		Kind: LetterEmailChanging, To: u.Email, Link: e.signInURL, Detail: maskedEmail(address), At: now, ExpiresAt: now.Add(noticeLife),
+		Kind: LetterEmailChanging, To: u.Email, Link: e.signInURL, Detail: maskedEmail(address), Language: who.From.reads(u),
+		At: now, ExpiresAt: now.Add(noticeLife),
 	}
 	thereRow, err := e.sealLetter(there)
 	if err != nil {

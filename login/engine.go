@@ -88,6 +88,8 @@ type Letter struct {
 	// Detail is one more thing to tell, in words of ours: the browser
 	// ("Firefox on Linux"), a masked address, a number. Or it is empty.
 	Detail string
+	// Language is the one to write it in (BCP 47); empty leaves it to who does.
+	Language string
 	// At is when it happened.
 	At time.Time
 	// ExpiresAt is when the code dies, and the letter loses its point.
@@ -147,6 +149,10 @@ type Config struct {
 	// Bcrypt hashes new passwords by bcrypt, of cost 10, which reads no more
 	// than 72 bytes, instead of argon2id. Hashes of either kind are checked.
 	Bcrypt bool
+	// Hasher replaces the hashing of passwords. It is plugged in by tests and
+	// benchmarks alone, which count and measure everything else. Nil is argon2id,
+	// or bcrypt.
+	Hasher Hasher
 	// Proxied says that a proxy in front limits how often one network may ask;
 	// without one the engine does.
 	Proxied bool
@@ -197,7 +203,7 @@ func New(c Config) (*Engine, error) {
 		now: c.Now, log: c.Log,
 	}
 	var err error
-	if e.passwords, err = newHasher(c.Bcrypt); err != nil {
+	if e.passwords, err = newHasher(c.Bcrypt, c.Hasher); err != nil {
 		return nil, err
 	}
 	for i, d := range e.domains {
@@ -305,7 +311,8 @@ func clip(s string, n int) string {
 // flowID is how storage knows a handle.
 func flowID(handle string) string {
 	sum := sha256.Sum256([]byte(handle))
-	return hex.EncodeToString(sum[:])
+	var text [2 * sha256.Size]byte
+	return string(hex.AppendEncode(text[:0], sum[:]))
 }
 
 // handleLength is that of rand.Text.
@@ -400,7 +407,7 @@ func (e *Engine) advance(ctx context.Context, from From, f storage.Flow, u stora
 		if err := e.mailBudget(ctx, u.Email, from, u.ID); err != nil {
 			return nil, err
 		}
-		return e.mailCode(ctx, f, step, u.Email, e.addLetter(ctx))
+		return e.mailCode(ctx, from, f, step, u, e.addLetter(ctx))
 	default:
 		c, err := e.putFlow(ctx, f, step)
 		if err != nil {
@@ -499,25 +506,25 @@ func (e *Engine) filler(n int) ([]storage.Letter, error) {
 }
 
 // mailCode makes a flow of f that waits for a new code, and has commit write
-// the letter that brings it to the address. The flow comes first: no letter
+// the letter that brings it to the user. The flow comes first: no letter
 // brings a code that nothing waits for.
 //
 // A decoy waits for a code that nobody is told. Where somebody registered a
 // taken address, the letter tells its owner why; else it is for nobody.
-func (e *Engine) mailCode(ctx context.Context, f storage.Flow, s Step, to string, commit func(storage.Letter) error) (Outcome, error) {
+func (e *Engine) mailCode(ctx context.Context, from From, f storage.Flow, s Step, u storage.User, commit func(storage.Letter) error) (Outcome, error) {
 	handle, code := rand.Text(), newCode()
 	now := e.now().UTC()
 	f.ID, f.Step = flowID(handle), string(s)
 	f.CodeMAC = e.codeMAC(f.ID, code)
 	f.CreatedAt, f.ExpiresAt = now, now.Add(challengeLife)
 
-	l := Letter{Kind: LetterAccountVerification, To: to, Code: code, At: now, ExpiresAt: f.ExpiresAt}
+	l := Letter{Kind: LetterAccountVerification, To: u.Email, Code: code, Language: from.reads(u), At: now, ExpiresAt: f.ExpiresAt}
 	if s == ConfirmReset {
 		l.Kind = LetterPasswordResetCode
 	}
 	if f.Decoy {
-		l = Letter{Kind: LetterAccountExists, To: to, Link: e.signInURL, At: now, ExpiresAt: now.Add(noticeLife)}
-		if Purpose(f.Purpose) != ToRegister || to == "" {
+		l = Letter{Kind: LetterAccountExists, To: u.Email, Link: e.signInURL, Language: u.Profile.Locale, At: now, ExpiresAt: now.Add(noticeLife)}
+		if Purpose(f.Purpose) != ToRegister || u.Email == "" {
 			l = Letter{Kind: LetterPasswordResetCode, At: now, ExpiresAt: now} // see filler
 		}
 	}

@@ -191,7 +191,7 @@ func (l layer) use(verb, what, userID, device string) use {
 
 // take counts all uses or none.
 func (e *Engine) take(ctx context.Context, uses []use) (refund func(context.Context), err error) {
-	var hits []storage.Hit
+	hits := make([]storage.Hit, 0, len(uses))
 	refund = func(ctx context.Context) {
 		// Whoever closed the connection still gets it back.
 		ctx = context.WithoutCancel(ctx)
@@ -226,8 +226,20 @@ func (e *Engine) until(end time.Time, window time.Duration) time.Duration {
 
 // bucketKey is how storage knows what is counted: it sees no address.
 func bucketKey(parts ...string) string {
-	sum := sha256.Sum256([]byte(strings.Join(parts, "\x00")))
-	return hex.EncodeToString(sum[:])
+	var text [256]byte // of most, which then needs no memory of its own
+	sum := sha256.Sum256(appendJoined(text[:0], parts))
+	return string(hex.AppendEncode(text[:0], sum[:]))
+}
+
+// appendJoined appends the parts with zero bytes between them.
+func appendJoined(b []byte, parts []string) []byte {
+	for i, p := range parts {
+		if i > 0 {
+			b = append(b, 0)
+		}
+		b = append(b, p...)
+	}
+	return b
 }
 
 // mailboxKey is [storage.EmailKey] without what many mail servers ignore, the

@@ -105,7 +105,7 @@ func (e *Engine) tellOfFailures(ctx context.Context, f storage.Flow, u storage.U
 		return refusal
 	}
 	now := e.now().UTC()
-	l := Letter{Kind: LetterManyFailures, To: u.Email, Link: e.signInURL, At: now, ExpiresAt: now.Add(noticeLife)}
+	l := Letter{Kind: LetterManyFailures, To: u.Email, Link: e.signInURL, Language: u.Profile.Locale, At: now, ExpiresAt: now.Add(noticeLife)}
 	if u.Status != storage.UserActive {
 		l = Letter{Kind: LetterPasswordResetCode, At: now, ExpiresAt: now} // see filler
 	}

@@ -139,10 +139,20 @@ const (
 	bcryptReads = 72
 )
 
+// A Hasher stands in for argon2id and bcrypt: see [Config.Hasher].
+type Hasher interface {
+	// Hash returns what is kept of a password.
+	Hash(password string) (string, error)
+	// Matches reports whether hash is of that password.
+	Matches(hash, password string) (bool, error)
+}
+
 // A hasher makes and checks password hashes, one at a time for each core.
 type hasher struct {
 	// bcrypt makes new hashes by bcrypt instead of argon2id.
 	bcrypt bool
+	// instead makes and checks all hashes; nil but in benchmarks.
+	instead Hasher
 	// running holds a place for each hash in progress, queued one for each of
 	// those and for each that waits.
 	running, queued chan struct{}
@@ -155,10 +165,11 @@ type hasher struct {
 	hashed func()
 }
 
-func newHasher(useBcrypt bool) (*hasher, error) {
+func newHasher(useBcrypt bool, instead Hasher) (*hasher, error) {
 	cores := runtime.GOMAXPROCS(0)
 	h := &hasher{
 		bcrypt:  useBcrypt,
+		instead: instead,
 		running: make(chan struct{}, cores),
 		queued:  make(chan struct{}, cores*(1+hashQueue)),
 	}
@@ -169,6 +180,9 @@ func newHasher(useBcrypt bool) (*hasher, error) {
 
 // create returns a new hash.
 func (h *hasher) create(password string) (string, error) {
+	if h.instead != nil {
+		return h.instead.Hash(password)
+	}
 	if !h.bcrypt {
 		return argonHash(password), nil
 	}
@@ -196,6 +210,9 @@ func bcryptFits(password string) bool { return len(norm.NFKC.String(password)) <
 // outdated reports whether hash, which is of that password, is of another kind
 // or cost than a new one, and a new one can be made.
 func (h *hasher) outdated(hash, password string) bool {
+	if h.instead != nil {
+		return false
+	}
 	if h.bcrypt {
 		cost, err := bcrypt.Cost([]byte(hash))
 		return (err != nil || cost != bcryptCost) && bcryptFits(password)
@@ -225,10 +242,10 @@ func (h *hasher) check(ctx context.Context, hash, password string) (bool, error)
 	}
 	defer done()
 	if hash == "" {
-		_, err := matches(h.decoy, password)
+		_, err := h.matches(h.decoy, password)
 		return false, err
 	}
-	return matches(hash, password)
+	return h.matches(hash, password)
 }
 
 // anyOf reports whether one of the hashes is of that password. It takes one place
@@ -240,7 +257,7 @@ func (h *hasher) anyOf(ctx context.Context, hashes []string, password string) (b
 	}
 	defer done()
 	for _, hash := range hashes {
-		if same, err := matches(hash, password); same || err != nil {
+		if same, err := h.matches(hash, password); same || err != nil {
 			return same, err
 		}
 	}
@@ -297,6 +314,14 @@ func argonHash(password string) string {
 	key := argon2.IDKey([]byte(norm.NFKC.String(password)), salt, argonTime, argonMemory, argonLanes, argonKey)
 	return argonPrefix + fmt.Sprintf("%s$%s",
 		base64.RawStdEncoding.EncodeToString(salt), base64.RawStdEncoding.EncodeToString(key))
+}
+
+// matches reports whether hash is of that password.
+func (h *hasher) matches(hash, password string) (bool, error) {
+	if h.instead != nil {
+		return h.instead.Matches(hash, password)
+	}
+	return matches(hash, password)
 }
 
 // matches reports whether hash, argon2id or bcrypt, is of that password.

@@ -78,7 +78,7 @@ func (e *Engine) tryRegister(ctx context.Context, from From, address string, r s
 		}
 		u = storage.User{
 			ID: id.String(), Email: address, Name: r.Name, Status: storage.UserPending,
-			CreatedAt: now, UpdatedAt: now,
+			Profile: storage.Profile{Locale: from.Language}, CreatedAt: now, UpdatedAt: now,
 		}
 		f.UserID = u.ID
 		about, beside = "new", 1
@@ -96,7 +96,7 @@ func (e *Engine) tryRegister(ctx context.Context, from From, address string, r s
 	if err != nil {
 		return nil, err
 	}
-	o, err := e.mailCode(ctx, f, VerifyEmail, u.Email, func(l storage.Letter) error {
+	o, err := e.mailCode(ctx, from, f, VerifyEmail, u, func(l storage.Letter) error {
 		return commit(append(fill, l)...)
 	})
 	if err == nil {

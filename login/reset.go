@@ -33,7 +33,7 @@ func (e *Engine) Forgot(ctx context.Context, from From, email string) (Outcome, 
 	if err := e.mailBudget(ctx, address, from, accountOf(f)); err != nil {
 		return nil, err
 	}
-	o, err := e.mailCode(ctx, f, ConfirmReset, u.Email, e.addLetter(ctx))
+	o, err := e.mailCode(ctx, from, f, ConfirmReset, u, e.addLetter(ctx))
 	if err != nil {
 		return nil, err
 	}

@@ -156,7 +156,8 @@ func (e *Engine) recoveryLetters(ctx context.Context, from From, u storage.User)
 	}
 	now := e.now().UTC()
 	low, err := e.sealLetter(Letter{
-		Kind: LetterRecoveryLow, To: u.Email, Link: e.signInURL, Detail: fmt.Sprint(left), At: now, ExpiresAt: now.Add(noticeLife),
+		Kind: LetterRecoveryLow, To: u.Email, Link: e.signInURL, Detail: fmt.Sprint(left), Language: from.reads(u),
+		At: now, ExpiresAt: now.Add(noticeLife),
 	})
 	return []storage.Letter{used, low}, err
 }

@@ -100,5 +100,5 @@ func (e *Engine) Resend(ctx context.Context, from From, handle string) (Outcome,
 	if u.ID != f.UserID {
 		f.Decoy = true // it is, or the account is gone
 	}
-	return e.mailCode(ctx, f, Step(f.Step), u.Email, e.addLetter(ctx))
+	return e.mailCode(ctx, from, f, Step(f.Step), u, e.addLetter(ctx))
 }

@@ -11,5 +11,11 @@
 // queue or an ambiguous reply of the mail server, and then under the same
 // Message-ID. A letter past its deadline is not sent.
 //
+// What other servers are to be told, that somebody signed out, goes the same way
+// through a queue of its own: [NewNoticeRelay] and [NoticeWorker]. What is told,
+// and how, the caller knows.
+//
+// What letters say, in every language, stands in package text.
+//
 // The package knows no account and no database.
 package mail

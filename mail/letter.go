@@ -3,14 +3,18 @@ package mail
 import (
 	"fmt"
 	"html"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/gatehouse-id/gatehouse/text"
 )
 
-// Kinds of letters. What each says stands in compose. Detail is the device that
+// Kinds of letters. What each says stands in the
+// catalogues of package text. Detail is the device that
 // something was done with, where nothing else is said.
 const (
 	// AccountVerification brings the code that proves the mailbox.
@@ -72,6 +76,9 @@ type Letter struct {
 	// Detail is what a kind tells besides: a device, an address of which most is
 	// hidden, a number. It is in words of ours; a letter leaves out what is not.
 	Detail string
+	// Language is the one it is written in (BCP 47). What we do not speak, and
+	// the empty one, is English.
+	Language string
 	// At is when what the letter tells happened.
 	At time.Time
 	// ExpiresAt is when the letter loses its point and is no longer sent; zero
@@ -107,27 +114,38 @@ type partShape int
 
 const (
 	paragraph partShape = iota
+	facts               // lines that say when and where
 	code                // stands out, and is copied
 	link
 	fine // small print at the end
 )
 
-// A writer writes letters out. It has no template engine: a program that can
-// execute a template keeps every exported method of every type it links, which
-// would make half of the worker's size.
-type writer struct{ brand string }
+// A writer writes letters out, in the language of each. It has no template
+// engine: a program that can execute a template keeps every exported method of
+// every type it links, which would make half of the worker's size.
+type writer struct {
+	brand     string
+	languages map[string]*text.Catalogue
+}
 
-func newWriter(brand string) *writer { return &writer{brand: brand} }
+func newWriter(brand string) (*writer, error) {
+	languages, err := text.Load()
+	if err != nil {
+		return nil, fmt.Errorf("mail: %w", err)
+	}
+	return &writer{brand: brand, languages: languages}, nil
+}
 
 // write writes l out as it reads at now.
 func (w *writer) write(id string, l Letter, now time.Time) (Message, error) {
-	says, ok := w.compose(l, now)
-	if !ok {
+	if !slices.Contains(Kinds(), l.Kind) {
 		return Message{}, fmt.Errorf("mail: no letter of kind %q", l.Kind)
 	}
+	t := w.languages[text.First(l.Language)]
+	says := phrases{t: t, letter: l, brand: w.brand}.compose(now)
 	return Message{
 		ID: id, Kind: l.Kind, Code: grouped(l.Code), To: l.To, Subject: says.subject,
-		Text: asText(says), HTML: w.asHTML(says), Date: now,
+		Text: asText(says), HTML: w.asHTML(t, says), Date: now,
 	}, nil
 }
 
@@ -137,129 +155,120 @@ type words struct {
 	parts         []part
 }
 
-// compose returns what the letter says; not ok is an unknown kind.
-func (w *writer) compose(l Letter, now time.Time) (says words, ok bool) {
-	shown := grouped(l.Code)
-	switch l.Kind {
-	case AccountVerification:
-		says = words{shown + " is your " + w.brand + " code", "Enter this code to confirm your email address:", []part{
-			{shape: code, text: shown},
-			{text: "It works for " + life(l, now) + ", on the device where you started."},
-			{text: "If you didn’t create an account, ignore this email."},
-		}}
-	case EmailChangeCode:
-		says = words{shown + " is your " + w.brand + " code", "Enter this code to confirm your new email address:", []part{
-			{shape: code, text: shown},
-			{text: "It works for " + life(l, now) + ", on the device where you started."},
-			{text: "If you didn’t ask for this, ignore this email: no account has changed."},
-		}}
-	case PasswordResetCode:
-		says = words{shown + " is your password reset code", "Enter this code to choose a new password:", []part{
-			{shape: code, text: shown},
-			{text: "It works for " + life(l, now) + "."},
-			{text: "If you didn’t ask for this, ignore this email: your password hasn’t changed. Never give this code to anyone, including us."},
-		}}
-	case AccountExists:
-		says = words{"You already have a " + w.brand + " account",
-			"Someone, perhaps you, tried to create an account with this address. You already have one, so nothing has changed.", nil}
-		if isAddress(l.Link) {
-			says.parts = []part{
-				{shape: link, text: "Sign in", link: l.Link},
-				{text: "Forgotten your password? You can choose a new one from the same page."},
-			}
-		}
-		says.parts = append(says.parts, part{text: "If it wasn’t you, ignore this email."})
-	case PasswordChanged:
-		says = words{"Your password has been changed", "Your password was changed" + on(l.At) + by(device(l.Detail)) + ".",
-			append([]part{{text: "If this was you, there’s nothing to do."}}, w.act("If not, reset your password now", l.Link)...)}
-	case NewSignIn:
-		says = words{"New sign-in to your account", "Your account was signed in to" + on(l.At) + by(device(l.Detail)) + ".",
-			append([]part{{text: "If this was you, there’s nothing to do."}}, w.act("If not, sign it out and change your password", l.Link)...)}
-	case SecondFactorOn:
-		says = words{"Two-step sign-in is on", "You added an authenticator app" + on(l.At) + by(device(l.Detail)) + ". Keep your recovery codes safe.",
-			w.act("If this wasn’t you, turn it off and change your password", l.Link)}
-	case SecondFactorOff:
-		says = words{"Two-step sign-in is off", "Two-step sign-in was turned off" + on(l.At) + by(device(l.Detail)) + ". Your account is now protected by your password only.",
-			w.act("If this wasn’t you, turn it back on and change your password", l.Link)}
-	case RecoveryUsed:
-		says = words{"A recovery code was used", "One of your recovery codes was used to sign in" + on(l.At) + by(device(l.Detail)) + ". It won’t work again.",
-			w.act("If this wasn’t you, change your password and make new codes", l.Link)}
-	case RecoveryReplaced:
-		says = words{"You made new recovery codes", "New recovery codes were made" + on(l.At) + by(device(l.Detail)) + ". Your old codes no longer work.",
-			w.act("If this wasn’t you, change your password and make new codes", l.Link)}
-	case RecoveryLow:
-		says = words{"You have few recovery codes left", "Each recovery code works once.",
-			w.act("Make new ones before you run out", l.Link)}
-		if n, ok := left(l.Detail); ok {
-			says.subject = "You have " + count(n, "recovery code") + " left"
-		}
-	case EmailChanging:
-		to := masked(l.Detail)
-		if to == "" {
-			to = "another one"
-		}
-		says = words{"Your email address is being changed", "Your account’s address will change to " + to + " when that address is confirmed.",
-			append([]part{{text: "If this was you, there’s nothing to do here."}}, w.act("If not, change your password now: that stops it", l.Link)...)}
-	case ManyFailures:
-		says = words{"Someone is trying to sign in to your account", "We’ve slowed them down. Your password hasn’t been guessed.",
-			w.act("If you use the same password elsewhere, change it", l.Link)}
-	case AccountDeleted:
-		says = words{"Your account has been deleted", "Your " + w.brand + " account was deleted" + on(l.At) + ". Your data is gone. Apps you used may hold their own copies.", nil}
-	case AccountPaused:
-		says = words{"Your account has been paused", "Your " + w.brand + " account was paused" + on(l.At) + ". You can’t sign in with it, and it has been signed out everywhere.",
-			w.act("If you think this is a mistake, contact the people who run "+w.brand, l.Link)}
-	case AccountRestored:
-		says = words{"Your account is active again", "You can sign in with your " + w.brand + " account again.",
-			w.act("Your devices and apps stay signed out until you do", l.Link)}
-	case Test:
-		says = words{"A test letter from " + w.brand, "This letter was sent to see whether letters arrive. They do.",
-			[]part{{text: "It was sent" + on(l.At) + ". There’s nothing to do."}}}
-	default:
-		return words{}, false
-	}
-	why := "it belongs to a " + w.brand + " account"
-	switch l.Kind {
-	case AccountVerification, EmailChangeCode:
-		why = "it was entered at " + w.brand
-	case AccountDeleted:
-		why = "it belonged to a " + w.brand + " account"
-	case Test:
-		why = "an operator of " + w.brand + " asked for it"
-	}
-	says.parts = append(says.parts, part{shape: fine, text: "Sent to " + l.To + " because " + why + "."})
-	return says, true
+// phrases finds the sentences of one letter in its language.
+type phrases struct {
+	t      *text.Catalogue
+	letter Letter
+	brand  string
 }
 
-// life is how long the letter's code works.
-func life(l Letter, now time.Time) string {
-	return count(minutes(l.ExpiresAt.Sub(now)), "minute")
+// say is a sentence of this kind of letter, common one of all.
+func (p phrases) say(sentence string, pairs ...any) string {
+	return p.common(p.letter.Kind+"."+sentence, pairs...)
+}
+
+func (p phrases) common(sentence string, pairs ...any) string {
+	return p.t.Plain("letter."+sentence, append(pairs, "brand", p.brand, "code", p.inSubject())...)
+}
+
+// inSubject is the code as it stands in a sentence. The groups of one would
+// change places where one reads from right to left.
+func (p phrases) inSubject() string {
+	if p.t.Dir() == "rtl" {
+		return p.letter.Code
+	}
+	return grouped(p.letter.Code)
+}
+
+// compose returns what the letter says. Whoever writes it may use a link, a
+// code, a time and a device of the letter in any language: they stand in lines
+// of their own.
+func (p phrases) compose(now time.Time) words {
+	l := p.letter
+	says := words{subject: p.say("subject"), lead: p.say("lead")}
+	then := func(parts ...part) { says.parts = append(says.parts, parts...) }
+	why := "account"
+	switch l.Kind {
+	case AccountVerification, EmailChangeCode, PasswordResetCode:
+		then(part{shape: code, text: grouped(l.Code)},
+			part{text: p.say("life", "n", minutes(l.ExpiresAt.Sub(now)))},
+			part{text: p.say("ignore")})
+		if l.Kind != PasswordResetCode {
+			why = "entered"
+		}
+	case AccountExists:
+		if isAddress(l.Link) {
+			then(part{shape: link, text: p.say("sign_in"), link: l.Link}, part{text: p.say("forgotten")})
+		}
+		then(part{text: p.say("ignore")})
+	case PasswordChanged, NewSignIn:
+		then(p.happened()...)
+		then(part{text: p.common("was_you")})
+		then(p.act()...)
+	case SecondFactorOn, SecondFactorOff, RecoveryUsed, RecoveryReplaced:
+		then(p.happened()...)
+		then(p.act()...)
+	case RecoveryLow:
+		n, ok := left(l.Detail)
+		switch {
+		case !ok:
+			says.subject = p.say("subject_few")
+		case n == 0:
+			says.subject = p.say("subject_none")
+		default:
+			says.subject = p.say("subject", "n", n)
+		}
+		then(p.act()...)
+	case EmailChanging:
+		says.lead = p.say("lead_hidden")
+		if to := masked(l.Detail); to != "" {
+			says.lead = p.say("lead", "to", to)
+		}
+		then(part{text: p.common("was_you")})
+		then(p.act()...)
+	case ManyFailures, AccountRestored:
+		then(p.act()...)
+	case AccountPaused:
+		then(p.happened()...)
+		then(p.act()...)
+	case AccountDeleted:
+		then(p.happened()...)
+		why = "deleted"
+	case Test:
+		then(p.happened()...)
+		then(part{text: p.say("nothing")})
+		why = "test"
+	}
+	then(part{shape: fine, text: p.common("why."+why, "address", l.To)})
+	return says
 }
 
 // act asks for something that is done on our pages, and says where they are
 // when there are any.
-func (w *writer) act(sentence, url string) []part {
-	parts := []part{{text: sentence + "."}}
-	if isAddress(url) {
-		parts = append(parts, part{shape: link, text: "Go to " + w.brand, link: url})
+func (p phrases) act() []part {
+	parts := []part{{text: p.say("act")}}
+	if isAddress(p.letter.Link) {
+		parts = append(parts, part{shape: link, text: p.common("go"), link: p.letter.Link})
 	}
 	return parts
 }
 
-// on is when something happened, as the end of a sentence; nothing for the zero
-// time. We know nobody's time zone, so it is UTC and says so.
-func on(t time.Time) string {
-	if t.IsZero() {
-		return ""
+// happened is when it did, and the device it was done with; nothing of what is
+// not known. We know nobody's time zone, so it is UTC and says so.
+func (p phrases) happened() []part {
+	var lines []string
+	if at := p.letter.At.UTC(); !p.letter.At.IsZero() {
+		when := p.t.Plain("common.date_time", "date", p.t.Date(at), "time", p.t.Clock(at))
+		lines = append(lines, p.common("when", "when", when))
 	}
-	return t.UTC().Format(" on 2 January 2006 at 15:04 UTC")
-}
-
-// by is the device that something was done with, likewise.
-func by(device string) string {
-	if device == "" {
-		return ""
+	browser, system, _ := strings.Cut(device(p.letter.Detail), " on ")
+	if with := p.t.Software(browser, system); with != "" {
+		lines = append(lines, p.common("device", "device", with))
 	}
-	return ", " + device
+	if lines == nil {
+		return nil
+	}
+	return []part{{shape: facts, text: strings.Join(lines, "\n")}}
 }
 
 // The next three read a Detail. Whoever writes one may have taken it from a
@@ -305,16 +314,15 @@ func isAddress(s string) bool {
 	return strings.HasPrefix(s, "https://") || strings.HasPrefix(s, "http://")
 }
 
-// asText is the letter for a program that shows text.
+// asText is the letter for a program that shows text. Such a program finds the
+// direction of each paragraph by its letters: the code has its own.
 func asText(says words) string {
 	var b strings.Builder
 	b.WriteString(says.lead)
 	for _, p := range says.parts {
 		switch p.shape {
-		case code:
-			b.WriteString(" " + p.text)
 		case link:
-			b.WriteString("\n\n" + p.text + ": " + p.link)
+			b.WriteString("\n\n" + p.text + ":\n" + p.link)
 		case fine:
 			b.WriteString("\n\n-- \n" + p.text)
 		default:
@@ -326,17 +334,21 @@ func asText(says words) string {
 }
 
 // asHTML is the letter for a program that shows HTML. Everything is escaped.
-func (w *writer) asHTML(says words) string {
+func (w *writer) asHTML(t *text.Catalogue, says words) string {
 	var b strings.Builder
 	e := html.EscapeString
-	b.WriteString("<!doctype html>\n<html lang=\"en\" dir=\"ltr\">\n<head>\n<meta charset=\"utf-8\">\n" +
+	b.WriteString("<!doctype html>\n<html lang=\"" + t.Tag() + "\" dir=\"" + t.Dir() + "\">\n<head>\n<meta charset=\"utf-8\">\n" +
 		"<meta name=\"viewport\" content=\"width=device-width\">\n<title>" + e(says.subject) + "</title>\n</head>\n" +
 		"<body style=\"margin:0;padding:24px;font:16px/1.5 system-ui,-apple-system,'Segoe UI',Roboto,sans-serif;color:#1a1a1a;background:#ffffff\">\n" +
-		"<div style=\"max-width:560px;margin:0 auto\">\n<p style=\"font-weight:600\">" + e(w.brand) + "</p>\n<p>" + e(says.lead) + "</p>\n")
+		// Some readers throw the elements above away.
+		"<div lang=\"" + t.Tag() + "\" dir=\"" + t.Dir() + "\" style=\"max-width:560px;margin:0 auto\">\n" +
+		"<p style=\"font-weight:600\"><bdi>" + e(w.brand) + "</bdi></p>\n<p>" + e(says.lead) + "</p>\n")
 	for _, p := range says.parts {
 		switch p.shape {
+		case facts:
+			b.WriteString("<p>" + strings.ReplaceAll(e(p.text), "\n", "<br>\n") + "</p>\n")
 		case code:
-			b.WriteString("<p style=\"font-size:28px;font-weight:600;letter-spacing:2px\">" + e(p.text) + "</p>\n")
+			b.WriteString("<p style=\"font-size:28px;font-weight:600;letter-spacing:2px\"><bdi dir=\"ltr\">" + e(p.text) + "</bdi></p>\n")
 		case link:
 			b.WriteString("<p><a href=\"" + e(p.link) + "\">" + e(p.text) + "</a></p>\n")
 		case fine:
@@ -347,17 +359,6 @@ func (w *writer) asHTML(says words) string {
 	}
 	b.WriteString("</div>\n</body>\n</html>\n")
 	return b.String()
-}
-
-// count names a number of things.
-func count(n int, thing string) string {
-	switch n {
-	case 0:
-		return "no " + thing + "s"
-	case 1:
-		return "1 " + thing
-	}
-	return strconv.Itoa(n) + " " + thing + "s"
 }
 
 // grouped shows a code in groups of four, which are easier to copy by eye.

@@ -8,9 +8,20 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/gatehouse-id/gatehouse/text"
 )
 
 var noon = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+
+func testWriter(t *testing.T) *writer {
+	t.Helper()
+	w, err := newWriter("Meridian ID")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return w
+}
 
 // TestKinds reads the source, so that a constant that somebody adds and forgets
 // elsewhere is found.
@@ -39,7 +50,7 @@ func TestKinds(t *testing.T) {
 	if len(declared) < 17 || !slices.Equal(declared, kinds) {
 		t.Errorf("declared are\n%q and Kinds has\n%q", declared, kinds)
 	}
-	w := newWriter("Meridian ID")
+	w := testWriter(t)
 	subjects := map[string]string{}
 	for _, kind := range kinds {
 		t.Run("seed-F1: there are words for "+kind, func(t *testing.T) {
@@ -69,7 +80,7 @@ func TestKinds(t *testing.T) {
 }
 
 func TestLetters(t *testing.T) {
-	w := newWriter("Meridian ID")
+	w := testWriter(t)
 	tests := []struct {
 		about   string
 		letter  Letter
@@ -116,14 +127,14 @@ func TestLetters(t *testing.T) {
 			"a notice says what, when in UTC, with what, and what to do",
 			Letter{Kind: PasswordChanged, To: "asha@example.com", Link: "https://id.example/login", Detail: "Firefox on Linux", At: noon.In(time.FixedZone("NPT", 20700))},
 			"Your password has been changed",
-			[]string{"Your password was changed on 23 November 2026 at 12:00 UTC, Firefox on Linux.", "If not, reset your password now.", "https://id.example/login"},
+			[]string{"When: 23 November 2026, 12:00 UTC", "Device: Firefox on Linux", "If not, reset your password now.", "https://id.example/login"},
 			nil,
 		},
 		{
 			"a new sign-in",
 			Letter{Kind: NewSignIn, To: "asha@example.com", Detail: "Safari on iPhone", At: noon},
 			"New sign-in to your account",
-			[]string{"signed in to on 23 November 2026 at 12:00 UTC, Safari on iPhone.", "sign it out"},
+			[]string{"Your account was signed in to on a device", "When: 23 November 2026, 12:00 UTC", "Device: Safari on iPhone", "sign it out"},
 			[]string{"Go to"},
 		},
 		{
@@ -140,6 +151,27 @@ func TestLetters(t *testing.T) {
 			[]string{"to confirm your new email address:", "4821 0937"},
 			nil,
 		},
+		{
+			"a code in Arabic stands in one piece in sentences, and in groups where it is alone",
+			Letter{Kind: AccountVerification, To: "asha@example.com", Code: "48210937", Language: "ar-EG", ExpiresAt: noon.Add(2 * time.Minute)},
+			"48210937 هو رمزك في Meridian ID",
+			[]string{"4821 0937", "لمدة دقيقتين"},
+			[]string{"{", "minutes", "code"},
+		},
+		{
+			"a device in Nepali, with the digits of the language",
+			Letter{Kind: NewSignIn, To: "asha@example.com", Detail: "Firefox on Linux", Language: "ne", At: noon},
+			"तपाईंको खातामा नयाँ साइन इन",
+			[]string{"समय: २०२६ नोभेम्बर २३, १२:०० UTC", "डिभाइस: Linux मा Firefox"},
+			[]string{" on "},
+		},
+		{
+			"a language that we do not speak is English",
+			Letter{Kind: PasswordResetCode, To: "asha@example.com", Code: "48210937", Language: "fr-FR", ExpiresAt: noon.Add(5 * time.Minute)},
+			"4821 0937 is your password reset code",
+			[]string{"works for 5 minutes."},
+			nil,
+		},
 		{"the last recovery code", Letter{Kind: RecoveryLow, To: "asha@example.com", Detail: "1"}, "You have 1 recovery code left", nil, nil},
 		{"no recovery code", Letter{Kind: RecoveryLow, To: "asha@example.com", Detail: "0"}, "You have no recovery codes left", nil, nil},
 		{"no known number of recovery codes", Letter{Kind: RecoveryLow, To: "asha@example.com"}, "You have few recovery codes left", nil, nil},
@@ -147,15 +179,15 @@ func TestLetters(t *testing.T) {
 			"sec-L5: a device is not a stranger's sentence",
 			Letter{Kind: NewSignIn, To: "asha@example.com", Detail: "Win a prize at https://evil.example", At: noon},
 			"New sign-in to your account",
-			[]string{"at 12:00 UTC."},
-			[]string{"evil", "prize"},
+			[]string{"12:00 UTC"},
+			[]string{"evil", "prize", "Device"},
 		},
 		{
 			"sec-L5: a device is short",
 			Letter{Kind: NewSignIn, To: "asha@example.com", Detail: strings.Repeat("call this number ", 3), At: noon},
 			"New sign-in to your account",
 			nil,
-			[]string{"number"},
+			[]string{"number", "Device"},
 		},
 		{
 			"sec-L5: an address is masked, or is not told",
@@ -220,6 +252,67 @@ func TestLetters(t *testing.T) {
 	}
 	if _, err := w.write("id", Letter{Kind: "telegram"}, noon); err == nil {
 		t.Error("a letter of no known kind was written")
+	}
+}
+
+// TestLanguages writes every letter in every language.
+func TestLanguages(t *testing.T) {
+	w := testWriter(t)
+	english := map[string]Message{}
+	for _, language := range text.Languages() {
+		for _, kind := range Kinds() {
+			t.Run(language+" "+kind, func(t *testing.T) {
+				l := Letter{
+					Kind: kind, To: "asha@example.com", Code: "48210937", Link: "https://id.example/login", Detail: "Firefox on Linux",
+					Language: language, At: noon, ExpiresAt: noon.Add(5 * time.Minute),
+				}
+				switch kind {
+				case RecoveryLow:
+					l.Detail = "2"
+				case EmailChanging:
+					l.Detail = "a•••@new.example"
+				}
+				m, err := w.write("id", l, noon)
+				if err != nil || m.Subject == "" || len(m.Text) < 50 {
+					t.Fatalf("%+v %v", m, err)
+				}
+				for _, part := range []string{m.Subject, m.Text, m.HTML} {
+					for _, broken := range []string{"{", "}", "<0>", "letter.", "common.", "%!", "<nil>", " .", "..", "  "} {
+						if strings.Contains(strings.ReplaceAll(part, "...", ""), broken) {
+							t.Errorf("%q in:\n%s", broken, part)
+						}
+					}
+				}
+				dir := "ltr"
+				if language == "ar" {
+					dir = "rtl"
+				}
+				for _, want := range []string{`<html lang="` + language + `" dir="` + dir + `">`, `<div lang="` + language + `" dir="` + dir + `"`} {
+					if !strings.Contains(m.HTML, want) {
+						t.Errorf("no %s in:\n%s", want, m.HTML)
+					}
+				}
+				brings := kind == AccountVerification || kind == EmailChangeCode || kind == PasswordResetCode
+				if strings.Contains(m.HTML, `<bdi dir="ltr">4821 0937</bdi>`) != brings || strings.Contains(m.Text, "\n\n4821 0937\n\n") != brings {
+					t.Errorf("the code does not stand in a line of its own:\n%s\n%s", m.Text, m.HTML)
+				}
+				if strings.ContainsAny(m.Subject, "\r\n") {
+					t.Errorf("the subject has lines: %q", m.Subject)
+				}
+				if language == text.Fallback {
+					english[kind] = m
+					return
+				}
+				for _, line := range strings.Split(english[kind].Text, "\n") {
+					if strings.Contains(line, " ") && line != "4821 0937" && line != "-- " && strings.Contains(m.Text, line) {
+						t.Errorf("English in:\n%s", m.Text)
+					}
+				}
+				if m.Subject == english[kind].Subject {
+					t.Errorf("the subject is English: %s", m.Subject)
+				}
+			})
+		}
 	}
 }
 

@@ -55,10 +55,18 @@ type RelayConfig struct {
 	Log *slog.Logger
 }
 
-// A Relay takes letters from the outbox to the queue. Any number may run over
-// one outbox.
+// A Relay takes letters from the outbox to the queue, or notices (see
+// [NewNoticeRelay]). Any number may run over one outbox.
 type Relay struct {
-	config    RelayConfig
+	config RelayConfig
+	// queue is asynq's; prefix and a row's kind are the type of its tasks, which
+	// the log calls what.
+	queue, prefix, what string
+	// options are those of every task.
+	options []asynq.Option
+	// late ends a row that has lost its point. task is what the queue knows of
+	// it, or nil.
+	late      func(ctx context.Context, row Row, task *asynq.TaskInfo) error
 	conn      asynq.RedisClientOpt
 	client    *asynq.Client
 	inspector *asynq.Inspector
@@ -83,13 +91,19 @@ func NewRelay(c RelayConfig) (*Relay, error) {
 	if c.Log == nil {
 		c.Log = slog.Default()
 	}
-	return &Relay{
+	r := &Relay{
 		config:    c,
+		queue:     queue,
+		prefix:    taskPrefix,
+		what:      "letter",
+		options:   []asynq.Option{asynq.Retention(retention), asynq.MaxRetry(maxRetry), asynq.Timeout(2 * sendTimeout)},
 		conn:      conn,
 		client:    asynq.NewClient(conn),
 		inspector: asynq.NewInspector(conn),
 		nudged:    make(chan struct{}, 1),
-	}, nil
+	}
+	r.late = r.drop
+	return r, nil
 }
 
 // Nudge says that letters were committed just now. It never blocks.
@@ -107,7 +121,7 @@ func (r *Relay) Run(ctx context.Context) error {
 	defer t.Stop()
 	for {
 		if err := r.turn(ctx); err != nil && ctx.Err() == nil {
-			r.config.Log.ErrorContext(ctx, "mail: letters are waiting", "err", err)
+			r.config.Log.ErrorContext(ctx, "mail: "+r.what+"s are waiting", "err", err)
 		}
 		select {
 		case <-ctx.Done():
@@ -133,7 +147,7 @@ func (r *Relay) turn(ctx context.Context) error {
 			if err == nil {
 				continue
 			}
-			err = fmt.Errorf("mail: relay letter %s: %w", row.ID, err)
+			err = fmt.Errorf("mail: relay %s %s: %w", r.what, row.ID, err)
 			if failed != nil {
 				return errors.Join(failed, err) // the second: it is not the row
 			}
@@ -152,9 +166,9 @@ func (r *Relay) relay(ctx context.Context, row Row) error {
 		// what one with an account does.
 		return r.config.Delete(ctx, row.ID)
 	}
-	late := !row.Deadline.IsZero() && !r.config.Now().Before(row.Deadline)
+	tooLate := !row.Deadline.IsZero() && !r.config.Now().Before(row.Deadline)
 
-	task, err := r.inspector.GetTaskInfo(queue, row.ID)
+	task, err := r.inspector.GetTaskInfo(r.queue, row.ID)
 	if errors.Is(err, asynq.ErrQueueNotFound) {
 		// Never used, or Valkey was wiped. A client registers the queue once in
 		// its life, so only a new one registers it again.
@@ -166,8 +180,8 @@ func (r *Relay) relay(ctx context.Context, row Row) error {
 	}
 	switch {
 	case errors.Is(err, asynq.ErrTaskNotFound):
-		if late {
-			return r.drop(ctx, row)
+		if tooLate {
+			return r.late(ctx, row, nil)
 		}
 		return r.enqueue(ctx, row)
 	case err != nil:
@@ -176,8 +190,8 @@ func (r *Relay) relay(ctx context.Context, row Row) error {
 		return r.config.Delete(ctx, row.ID)
 	case task.State == asynq.TaskStateActive:
 		return nil // somebody is sending it
-	case late:
-		if err := r.drop(ctx, row); err != nil {
+	case tooLate:
+		if err := r.late(ctx, row, task); err != nil {
 			return err
 		}
 		return r.forget(row.ID)
@@ -194,9 +208,8 @@ func (r *Relay) relay(ctx context.Context, row Row) error {
 }
 
 func (r *Relay) enqueue(ctx context.Context, row Row) error {
-	_, err := r.client.EnqueueContext(ctx, asynq.NewTask(taskPrefix+row.Kind, row.Sealed),
-		asynq.Queue(queue), asynq.TaskID(row.ID), asynq.Retention(retention),
-		asynq.MaxRetry(maxRetry), asynq.Timeout(2*sendTimeout))
+	_, err := r.client.EnqueueContext(ctx, asynq.NewTask(r.prefix+row.Kind, row.Sealed),
+		append([]asynq.Option{asynq.Queue(r.queue), asynq.TaskID(row.ID)}, r.options...)...)
 	if errors.Is(err, asynq.ErrTaskIDConflict) {
 		return nil // another relay was first
 	}
@@ -204,29 +217,34 @@ func (r *Relay) enqueue(ctx context.Context, row Row) error {
 }
 
 // drop removes a row that has lost its point.
-func (r *Relay) drop(ctx context.Context, row Row) error {
+func (r *Relay) drop(ctx context.Context, row Row, _ *asynq.TaskInfo) error {
 	r.config.Log.WarnContext(ctx, "mail: letter dropped: its deadline has passed", "letter", row.ID, "kind", row.Kind)
 	return r.config.Delete(ctx, row.ID)
 }
 
-// giveUp keeps a row whose letter the worker will not try to send again, for an
-// operator to look at.
+// giveUp keeps a row whose task will not be tried again, for an operator to look
+// at.
 func (r *Relay) giveUp(ctx context.Context, row Row, task *asynq.TaskInfo) error {
 	why := strings.TrimSuffix(task.LastErr, ": "+asynq.SkipRetry.Error())
 	if task.Retried >= task.MaxRetry {
 		why = fmt.Sprintf("tried %d times: %s", task.Retried+1, why)
 	}
+	return r.fail(ctx, row, why)
+}
+
+// fail keeps a row as given up.
+func (r *Relay) fail(ctx context.Context, row Row, why string) error {
 	if len(why) > maxFailure {
 		why = strings.ToValidUTF8(why[:maxFailure], "")
 	}
-	r.config.Log.WarnContext(ctx, "mail: letter given up", "letter", row.ID, "kind", row.Kind, "why", why)
+	r.config.Log.WarnContext(ctx, "mail: "+r.what+" given up", r.what, row.ID, "kind", row.Kind, "why", why)
 	return r.config.Fail(ctx, row.ID, why, r.config.Now())
 }
 
 // forget removes a task that has no row any more. A task that was taken up or
 // removed meanwhile is left to whoever did so.
 func (r *Relay) forget(id string) error {
-	err := r.inspector.DeleteTask(queue, id)
+	err := r.inspector.DeleteTask(r.queue, id)
 	if errors.Is(err, asynq.ErrTaskNotFound) {
 		return nil
 	}

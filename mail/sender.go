@@ -95,7 +95,11 @@ func SendNow(ctx context.Context, s Sender, brand string, l Letter) error {
 	if err != nil {
 		return fmt.Errorf("mail: make id: %w", err)
 	}
-	m, err := newWriter(brand).write(id.String(), l, time.Now())
+	w, err := newWriter(brand)
+	if err != nil {
+		return err
+	}
+	m, err := w.write(id.String(), l, time.Now())
 	if err != nil {
 		return err
 	}

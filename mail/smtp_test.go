@@ -10,7 +10,10 @@ import (
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"errors"
+	"io"
 	"math/big"
+	"mime"
+	"mime/multipart"
 	"net"
 	"strings"
 	"testing"
@@ -18,6 +21,8 @@ import (
 
 	"github.com/emersion/go-sasl"
 	"github.com/emersion/go-smtp"
+
+	"github.com/gatehouse-id/gatehouse/text"
 )
 
 // authority is a certificate authority of the test's own, in PEM, and a server
@@ -165,6 +170,53 @@ func TestSMTPOverTLS(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestLanguagesOnTheWire reads a letter in each language as a mail program does.
+func TestLanguagesOnTheWire(t *testing.T) {
+	w := testWriter(t)
+	p := newPost(t)
+	s, err := NewSMTP(SMTPConfig{URL: p.url, From: testFrom})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, language := range text.Languages() {
+		l := Letter{Kind: PasswordResetCode, To: "asha@example.com", Code: "48210937", Language: language, ExpiresAt: noon.Add(5 * time.Minute)}
+		m, err := w.write("letter-"+language, l, noon)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Send(t.Context(), m); err != nil {
+			t.Fatal(err)
+		}
+		got := p.letters[i]
+		raw := got.Header.Get("Subject")
+		if strings.ContainsFunc(raw, func(r rune) bool { return r > '~' }) {
+			t.Errorf("%s: the subject leaves ASCII (RFC 5322 section 2.2): %q", language, raw)
+		}
+		subject, err := new(mime.WordDecoder).DecodeHeader(raw)
+		if err != nil || subject != m.Subject {
+			t.Errorf("%s: the subject arrives as %q, want %q: %v", language, subject, m.Subject, err)
+		}
+		_, params, err := mime.ParseMediaType(got.Header.Get("Content-Type"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		parts := multipart.NewReader(strings.NewReader(p.bodies[i]), params["boundary"])
+		for _, want := range []string{m.Text, m.HTML} {
+			part, err := parts.NextPart()
+			if err != nil {
+				t.Fatal(err)
+			}
+			body, err := io.ReadAll(part) // which decodes quoted-printable
+			if err != nil || strings.ReplaceAll(string(body), "\r\n", "\n") != want {
+				t.Errorf("%s: arrives as\n%s\nwant\n%s\n%v", language, body, want, err)
+			}
+			if charset := part.Header.Get("Content-Type"); !strings.Contains(strings.ToLower(charset), "charset=utf-8") {
+				t.Errorf("%s: %s", language, charset)
+			}
+		}
 	}
 }
 

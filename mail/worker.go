@@ -57,7 +57,11 @@ func NewWorker(c WorkerConfig) (*Worker, error) {
 	if c.Log == nil {
 		c.Log = slog.Default()
 	}
-	w := &Worker{sealer: c.Sealer, sender: c.Sender, writer: newWriter(c.Brand), now: c.Now, log: c.Log, firstRetry: firstRetry}
+	writer, err := newWriter(c.Brand)
+	if err != nil {
+		return nil, err
+	}
+	w := &Worker{sealer: c.Sealer, sender: c.Sender, writer: writer, now: c.Now, log: c.Log, firstRetry: firstRetry}
 	w.server = asynq.NewServer(conn, asynq.Config{
 		Queues:                   map[string]int{queue: 1},
 		Concurrency:              8,

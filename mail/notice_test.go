@@ -1,0 +1,248 @@
+package mail
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/gatehouse-id/gatehouse/internal/testenv"
+)
+
+// A noticeboard is where notices stand until they are told, and who is told.
+type noticeboard struct {
+	t      *testing.T
+	valkey string
+
+	mu      sync.Mutex
+	pending []Notice
+	told    []string
+	failed  map[string]string
+	tries   map[string][]time.Time
+	// tell answers a try; nil takes it.
+	tell func(id string, try int) error
+}
+
+func newNoticeboard(t *testing.T) *noticeboard {
+	t.Helper()
+	return &noticeboard{t: t, valkey: testenv.Valkey(t), failed: map[string]string{}, tries: map[string][]time.Time{}}
+}
+
+func (b *noticeboard) post(id string, life time.Duration) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	now := time.Now()
+	b.pending = append(b.pending, Notice{ID: id, CreatedAt: now, Deadline: now.Add(life)})
+}
+
+func (b *noticeboard) read(_ context.Context, limit int) ([]Notice, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Clone(b.pending[:min(limit, len(b.pending))]), nil
+}
+
+func (b *noticeboard) end(id string) {
+	b.pending = slices.DeleteFunc(b.pending, func(n Notice) bool { return n.ID == id })
+}
+
+func (b *noticeboard) markTold(_ context.Context, id string) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.told = append(b.told, id)
+	b.end(id)
+	return nil
+}
+
+func (b *noticeboard) markFailed(_ context.Context, id, why string, _ time.Time) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.failed[id] = why
+	b.end(id)
+	return nil
+}
+
+func (b *noticeboard) try(_ context.Context, id string) error {
+	b.mu.Lock()
+	b.tries[id] = append(b.tries[id], time.Now())
+	n, tell := len(b.tries[id]), b.tell
+	b.mu.Unlock()
+	if tell == nil {
+		return nil
+	}
+	return tell(id, n)
+}
+
+// run starts a relay and a worker, and returns what stops them.
+func (b *noticeboard) run() (stop func()) {
+	b.t.Helper()
+	log := slog.New(slog.DiscardHandler)
+	relay, err := NewNoticeRelay(NoticeRelayConfig{
+		Pending: b.read, Told: b.markTold, Fail: b.markFailed, ValkeyURL: b.valkey, Every: 20 * time.Millisecond, Log: log,
+	})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	worker, err := NewNoticeWorker(NoticeWorkerConfig{Tell: b.try, ValkeyURL: b.valkey, Log: log})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	for _, run := range []func(context.Context) error{relay.Run, worker.Run} {
+		wg.Go(func() {
+			if err := run(ctx); err != nil {
+				b.t.Error(err)
+			}
+		})
+	}
+	var once sync.Once
+	stop = func() { once.Do(func() { cancel(); wg.Wait() }) }
+	b.t.Cleanup(stop)
+	return stop
+}
+
+// until waits for something that happens at the board.
+func (b *noticeboard) until(what string, ok func() bool) {
+	b.t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); ; <-time.After(10 * time.Millisecond) {
+		b.mu.Lock()
+		done := ok()
+		b.mu.Unlock()
+		if done {
+			return
+		}
+		if time.Now().After(deadline) {
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			b.t.Fatalf("still not so after 30 s: %s; told %v, failed %v, tries %v", what, b.told, b.failed, b.tries)
+		}
+	}
+}
+
+func TestNotices(t *testing.T) {
+	t.Run("a notice is told once, and then no longer pending", func(t *testing.T) {
+		b := newNoticeboard(t)
+		b.run()
+		b.post("s1.notes", time.Hour)
+		b.until("it is told", func() bool { return len(b.told) == 1 && len(b.pending) == 0 })
+		if n := len(b.tries["s1.notes"]); n != 1 {
+			t.Errorf("tried %d times", n)
+		}
+	})
+	t.Run("one that is not taken comes again, and waits longer each time", func(t *testing.T) {
+		b := newNoticeboard(t)
+		b.tell = func(_ string, try int) error {
+			if try < 3 {
+				return errors.New("busy")
+			}
+			return nil
+		}
+		b.run()
+		b.post("s1.notes", time.Hour)
+		b.until("it is told", func() bool { return len(b.told) == 1 })
+		at := b.tries["s1.notes"]
+		// The queue keeps whole seconds: up to one less than two and four.
+		if len(at) != 3 || at[1].Sub(at[0]) < time.Second || at[2].Sub(at[1]) < 3*time.Second {
+			t.Errorf("tried at %v", at)
+		}
+	})
+	t.Run("one that is put off comes when it says and loses no try by that", func(t *testing.T) {
+		b := newNoticeboard(t)
+		b.tell = func(_ string, try int) error {
+			if try <= 3 {
+				return LaterError{After: 10 * time.Millisecond, Because: errors.New("another runs")}
+			}
+			return nil
+		}
+		b.run()
+		b.post("s1.notes", time.Hour)
+		b.until("it is told", func() bool { return len(b.told) == 1 })
+		// Put-off tasks are looked for once a second; three failures would take 14.
+		if at := b.tries["s1.notes"]; at[3].Sub(at[0]) > 8*time.Second {
+			t.Errorf("it took %v", at[3].Sub(at[0]))
+		}
+	})
+	t.Run("past its deadline it is given up with what the last try met with", func(t *testing.T) {
+		b := newNoticeboard(t)
+		b.tell = func(string, int) error { return errors.New("the client answered with the status 500") }
+		b.run()
+		b.post("s1.notes", 3*time.Second)
+		b.until("it is given up", func() bool { return len(b.failed) == 1 })
+		if why := b.failed["s1.notes"]; why != "the client answered with the status 500" {
+			t.Errorf("because %q", why)
+		}
+		n := len(b.tries["s1.notes"])
+		b.post("s2.notes", 500*time.Millisecond)
+		b.until("another is given up", func() bool { return len(b.failed) == 2 })
+		if len(b.tries["s1.notes"]) != n {
+			t.Error("it was tried after that")
+		}
+	})
+	t.Run("when no server is there it is given up in words", func(t *testing.T) {
+		b := newNoticeboard(t)
+		b.post("s1.notes", -time.Nanosecond)
+		b.pending[0].CreatedAt = time.Now().Add(-time.Hour)
+		b.run()
+		b.until("it is given up", func() bool { return b.failed["s1.notes"] == "no server was there to tell it" })
+		if len(b.tries) > 0 {
+			t.Error("it was tried")
+		}
+	})
+	t.Run("a queue that was wiped loses nothing", func(t *testing.T) {
+		b := newNoticeboard(t)
+		var wiped sync.Once
+		b.tell = func(_ string, try int) error {
+			if try == 1 {
+				wiped.Do(func() { testenv.Wipe(t, b.valkey) })
+				return errors.New("busy")
+			}
+			return nil
+		}
+		b.run()
+		b.post("s1.notes", time.Hour)
+		b.until("it is told", func() bool { return len(b.told) == 1 })
+	})
+	t.Run("however many wait for a client that does not answer, the others are told", func(t *testing.T) {
+		b := newNoticeboard(t)
+		b.tell = func(id string, _ int) error {
+			if strings.HasSuffix(id, ".dead") {
+				return LaterError{After: time.Minute, Because: errors.New("the client did not answer within 5s")}
+			}
+			return nil
+		}
+		for i := range 2*relayBatch + 1 {
+			b.post(fmt.Sprintf("s%d.dead", i), time.Hour)
+		}
+		b.post("s.notes", time.Hour)
+		b.run()
+		b.until("it is told", func() bool { return slices.Contains(b.told, "s.notes") })
+	})
+	t.Run("two relays and two workers tell each once", func(t *testing.T) {
+		b := newNoticeboard(t)
+		b.run()
+		b.run()
+		for i := range 50 {
+			b.post(fmt.Sprintf("s%d.notes", i), time.Hour)
+		}
+		b.until("all are told", func() bool { return len(b.pending) == 0 })
+		for id, tries := range b.tries {
+			if len(tries) != 1 {
+				t.Errorf("%s was told %d times", id, len(tries))
+			}
+		}
+	})
+}
+
+func TestNoticeConfig(t *testing.T) {
+	if _, err := NewNoticeRelay(NoticeRelayConfig{ValkeyURL: "valkey://localhost"}); err == nil {
+		t.Error("a relay of nothing")
+	}
+	if _, err := NewNoticeWorker(NoticeWorkerConfig{ValkeyURL: "valkey://localhost"}); err == nil {
+		t.Error("a worker that tells nobody")
+	}
+}
