@@ -1,82 +1,111 @@
 package provider
 
 import (
-	"crypto/sha256"
-	"encoding/base64"
-	"encoding/json"
-	"fmt"
 	"net/http"
-	"strconv"
-	"strings"
+	"slices"
 	"time"
 
 	"github.com/gatehouse-id/gatehouse/storage"
 )
 
 // metadata is the provider's metadata, one document for OIDC Discovery section
-// 3 and RFC 8414 section 2. What is absent has a default that would be wrong,
-// or is not offered.
+// 3 and RFC 8414 section 2, with what RP-Initiated Logout section 2.1,
+// Back-Channel Logout section 2.1, RFC 9207 section 3 and RFC 9701 section 7 add.
+// What is absent has a default that is right, or is not offered.
 type metadata struct {
-	Issuer                      string   `json:"issuer"`
-	AuthorizationEndpoint       string   `json:"authorization_endpoint"`
-	TokenEndpoint               string   `json:"token_endpoint"`
-	UserinfoEndpoint            string   `json:"userinfo_endpoint"`
-	JWKSURI                     string   `json:"jwks_uri"`
-	ScopesSupported             []string `json:"scopes_supported"`
-	ResponseTypesSupported      []string `json:"response_types_supported"`
-	ResponseModesSupported      []string `json:"response_modes_supported"`
-	GrantTypesSupported         []string `json:"grant_types_supported"`
-	SubjectTypesSupported       []string `json:"subject_types_supported"`
-	IDTokenSigningAlgs          []string `json:"id_token_signing_alg_values_supported"`
-	TokenEndpointAuthMethods    []string `json:"token_endpoint_auth_methods_supported"`
-	ClaimsSupported             []string `json:"claims_supported"`
-	CodeChallengeMethods        []string `json:"code_challenge_methods_supported"`
-	PromptValuesSupported       []string `json:"prompt_values_supported"`
-	ClaimsParameterSupported    bool     `json:"claims_parameter_supported"`
-	RequestParameterSupported   bool     `json:"request_parameter_supported"`
-	RequestURIParameter         bool     `json:"request_uri_parameter_supported"`
-	AuthorizationResponseIssued bool     `json:"authorization_response_iss_parameter_supported"`
+	Issuer                     string   `json:"issuer"`
+	AuthorizationEndpoint      string   `json:"authorization_endpoint"`
+	TokenEndpoint              string   `json:"token_endpoint"`
+	UserInfoEndpoint           string   `json:"userinfo_endpoint"`
+	JWKSURI                    string   `json:"jwks_uri"`
+	RegistrationEndpoint       string   `json:"registration_endpoint,omitempty"`
+	IntrospectionEndpoint      string   `json:"introspection_endpoint"`
+	RevocationEndpoint         string   `json:"revocation_endpoint"`
+	EndSessionEndpoint         string   `json:"end_session_endpoint"`
+	ScopesSupported            []string `json:"scopes_supported"`
+	ResponseTypesSupported     []string `json:"response_types_supported"`
+	ResponseModesSupported     []string `json:"response_modes_supported"`
+	GrantTypesSupported        []string `json:"grant_types_supported"`
+	ACRValuesSupported         []string `json:"acr_values_supported"`
+	SubjectTypesSupported      []string `json:"subject_types_supported"`
+	IDTokenSigningAlgs         []string `json:"id_token_signing_alg_values_supported"`
+	UserInfoSigningAlgs        []string `json:"userinfo_signing_alg_values_supported"`
+	IntrospectionSigningAlgs   []string `json:"introspection_signing_alg_values_supported"`
+	RequestObjectSigningAlgs   []string `json:"request_object_signing_alg_values_supported"`
+	TokenAuthMethods           []string `json:"token_endpoint_auth_methods_supported"`
+	TokenAuthAlgs              []string `json:"token_endpoint_auth_signing_alg_values_supported"`
+	IntrospectionAuthMethods   []string `json:"introspection_endpoint_auth_methods_supported"`
+	IntrospectionAuthAlgs      []string `json:"introspection_endpoint_auth_signing_alg_values_supported"`
+	RevocationAuthMethods      []string `json:"revocation_endpoint_auth_methods_supported"`
+	RevocationAuthAlgs         []string `json:"revocation_endpoint_auth_signing_alg_values_supported"`
+	DisplayValuesSupported     []string `json:"display_values_supported"`
+	ClaimTypesSupported        []string `json:"claim_types_supported"`
+	ClaimsSupported            []string `json:"claims_supported"`
+	UILocalesSupported         []string `json:"ui_locales_supported,omitempty"`
+	CodeChallengeMethods       []string `json:"code_challenge_methods_supported"`
+	PromptValuesSupported      []string `json:"prompt_values_supported"`
+	ClaimsParameterSupported   bool     `json:"claims_parameter_supported"`
+	RequestParameterSupported  bool     `json:"request_parameter_supported"`
+	RequestURISupported        bool     `json:"request_uri_parameter_supported"`
+	AuthorizationResponseIss   bool     `json:"authorization_response_iss_parameter_supported"`
+	BackchannelLogoutSupported bool     `json:"backchannel_logout_supported"`
+	BackchannelLogoutSession   bool     `json:"backchannel_logout_session_supported"`
 }
 
 func (p *Provider) discovery() metadata {
-	return metadata{
+	confidential := []string{storage.AuthSecretBasic, storage.AuthSecretPost, storage.AuthPrivateKey}
+	everybody := append(slices.Clone(confidential), storage.AuthNone)
+	var assertions []string
+	for _, alg := range assertionAlgs {
+		assertions = append(assertions, string(alg))
+	}
+	// Those of every ID token, and those that scopes or the claims parameter can
+	// name.
+	claims := []string{"iss", "sub", "aud", "exp", "iat", "auth_time", "nonce", "acr", "amr", "sid", "at_hash"}
+	for _, c := range standardClaims {
+		claims = append(claims, c.name)
+	}
+	m := metadata{
 		Issuer:                 p.issuer,
 		AuthorizationEndpoint:  p.issuer + "/authorize",
 		TokenEndpoint:          p.issuer + "/token",
-		UserinfoEndpoint:       p.issuer + "/userinfo",
+		UserInfoEndpoint:       p.issuer + "/userinfo",
 		JWKSURI:                p.issuer + "/jwks",
-		ScopesSupported:        []string{"openid", "profile", "email", "offline_access"},
+		IntrospectionEndpoint:  p.issuer + "/introspect",
+		RevocationEndpoint:     p.issuer + "/revoke",
+		EndSessionEndpoint:     p.issuer + "/logout",
+		ScopesSupported:        []string{"openid", "profile", "email", "address", "phone", "offline_access"},
 		ResponseTypesSupported: []string{"code"},
-		ResponseModesSupported: []string{"query"},
+		ResponseModesSupported: []string{modeQuery, modeFormPost},
 		GrantTypesSupported:    []string{grantCode, grantRefresh, grantCredentials},
+		ACRValuesSupported:     []string{acrMFA, acrPassword},
 		SubjectTypesSupported:  []string{"public"},
-		IDTokenSigningAlgs:     p.keys.Algorithms(),
-		TokenEndpointAuthMethods: []string{
-			storage.AuthSecretBasic, storage.AuthSecretPost, storage.AuthNone,
-		},
-		ClaimsSupported: []string{
-			"iss", "sub", "aud", "exp", "iat", "auth_time", "nonce", "amr", "sid", "at_hash",
-			"name", "updated_at", "email", "email_verified",
-		},
-		CodeChallengeMethods:        []string{"S256"},
-		PromptValuesSupported:       []string{"none", "login", "consent", "select_account", "create"},
-		AuthorizationResponseIssued: true,
-	}
-}
 
-// A document is a body that anybody may cache, made once.
-type document struct {
-	body []byte
-	etag string
-}
+		IDTokenSigningAlgs:       p.keys.Algorithms(),
+		UserInfoSigningAlgs:      p.keys.Algorithms(),
+		IntrospectionSigningAlgs: p.keys.Algorithms(),
+		// Of no use while the parameter is not supported; but an absent member
+		// would say that unsigned ones are (OIDC Discovery section 3).
+		RequestObjectSigningAlgs: []string{"RS256", "ES256", "PS256"},
+		TokenAuthMethods:         everybody, TokenAuthAlgs: assertions,
+		IntrospectionAuthMethods: confidential, IntrospectionAuthAlgs: assertions,
+		RevocationAuthMethods: everybody, RevocationAuthAlgs: assertions,
 
-func newDocument(v any) document {
-	body, err := json.Marshal(v)
-	if err != nil {
-		panic(fmt.Sprintf("provider: metadata: %v", err)) // text and lists of text
+		DisplayValuesSupported:     []string{"page", "popup", "touch", "wap"},
+		ClaimTypesSupported:        []string{"normal"},
+		ClaimsSupported:            claims,
+		UILocalesSupported:         p.uiLocales,
+		CodeChallengeMethods:       []string{"S256"},
+		PromptValuesSupported:      []string{"none", "login", "consent", "select_account", "create"},
+		ClaimsParameterSupported:   true,
+		AuthorizationResponseIss:   true,
+		BackchannelLogoutSupported: true,
+		BackchannelLogoutSession:   true,
 	}
-	sum := sha256.Sum256(body)
-	return document{body: body, etag: `"` + base64.RawURLEncoding.EncodeToString(sum[:16]) + `"`}
+	if p.registers() {
+		m.RegistrationEndpoint = p.issuer + registrationPath
+	}
+	return m
 }
 
 // metadataMaxAge is how long the metadata may be cached. It changes with a
@@ -85,47 +114,5 @@ const metadataMaxAge = time.Hour
 
 // Discovery serves the metadata, at both well-known addresses.
 func (p *Provider) Discovery(w http.ResponseWriter, r *http.Request) {
-	p.serve(w, r, p.metadata, metadataMaxAge)
-}
-
-// JWKS serves the public keys (RFC 7517 section 5).
-func (p *Provider) JWKS(w http.ResponseWriter, r *http.Request) {
-	body, etag := p.keys.JWKS()
-	p.serve(w, r, document{body, etag}, p.keys.JWKSMaxAge())
-}
-
-// serve answers with a cacheable document, or 304 when the client has it (RFC
-// 9110 section 13.1.2). Scripts of any origin may read it; it is public.
-func (p *Provider) serve(w http.ResponseWriter, r *http.Request, d document, maxAge time.Duration) {
-	if e := method(w, r, http.MethodGet, http.MethodHead); e != nil {
-		p.writeError(w, r, "metadata", e)
-		return
-	}
-	h := w.Header()
-	h.Set("Access-Control-Allow-Origin", "*")
-	h.Set("Cache-Control", "public, max-age="+strconv.Itoa(int(maxAge/time.Second)))
-	h.Set("ETag", d.etag)
-	h.Set("X-Content-Type-Options", "nosniff")
-	if matchesETag(r.Header.Get("If-None-Match"), d.etag) {
-		w.WriteHeader(http.StatusNotModified)
-		return
-	}
-	h.Set("Content-Type", "application/json")
-	h.Set("Content-Length", strconv.Itoa(len(d.body)))
-	w.WriteHeader(http.StatusOK)
-	if r.Method != http.MethodHead {
-		_, _ = w.Write(d.body)
-	}
-}
-
-// matchesETag compares weakly, as If-None-Match is compared (RFC 9110 section
-// 13.1.2).
-func matchesETag(header, etag string) bool {
-	for candidate := range strings.SplitSeq(header, ",") {
-		candidate = strings.TrimPrefix(strings.TrimSpace(candidate), "W/")
-		if candidate == etag || candidate == "*" {
-			return true
-		}
-	}
-	return false
+	p.serve(w, r, p.metadata)
 }

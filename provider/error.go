@@ -62,6 +62,7 @@ const (
 	errAccessDenied        = "access_denied"
 	errLoginRequired       = "login_required"
 	errConsentRequired     = "consent_required"
+	errUnmetAuthentication = "unmet_authentication_requirements"
 	errRequestUnsupported  = "request_not_supported"
 	errRequestURI          = "request_uri_not_supported"
 	errRegistration        = "registration_not_supported"
@@ -191,32 +192,35 @@ func (p *Provider) page(w http.ResponseWriter, r *http.Request, e *Error) {
 	p.errorPage(w, r, e)
 }
 
-// redirect answers an authorize request at the client's redirect URI, which has
+// answer answers an authorize request at the client's redirect URI, which has
 // been matched against its registration. Every answer carries iss (RFC 9207),
 // and state exactly when the request had one (RFC 6749 section 4.1.2).
-func (p *Provider) redirect(w http.ResponseWriter, to, state string, answer url.Values) {
-	answer.Set("iss", p.issuer)
-	if state != "" {
-		answer.Set("state", state)
-	}
-	separator := "?"
-	if strings.Contains(to, "?") {
-		separator = "&"
-		if strings.HasSuffix(to, "?") || strings.HasSuffix(to, "&") {
-			separator = ""
-		}
+func (p *Provider) answer(w http.ResponseWriter, r *http.Request, q request, values url.Values) {
+	values.Set("iss", p.issuer)
+	if q.state != "" {
+		values.Set("state", q.state)
 	}
 	h := w.Header()
 	h.Set("Cache-Control", "no-store")
 	h.Set("Pragma", "no-cache")
 	h.Set("Referrer-Policy", "no-referrer")
-	h.Set("Location", to+separator+answer.Encode())
+	if q.formPost {
+		p.formPost(w, r, q.redirectURI, values)
+		return
+	}
+	h.Set("Location", withQuery(q.redirectURI, values))
 	w.WriteHeader(http.StatusSeeOther)
 }
 
-// redirectError tells an error at the client's redirect URI (RFC 6749 section
-// 4.1.2.1).
-func (p *Provider) redirectError(w http.ResponseWriter, r *http.Request, to, state string, e *Error) {
-	e = p.report(r.Context(), "authorize", e)
-	p.redirect(w, to, state, url.Values{"error": {e.Code}, "error_description": {e.Description}})
+// withQuery adds parameters to a URI, whose own query stays as it is (RFC 6749
+// section 3.1.2).
+func withQuery(uri string, values url.Values) string {
+	separator := "?"
+	if strings.Contains(uri, "?") {
+		separator = "&"
+		if strings.HasSuffix(uri, "?") || strings.HasSuffix(uri, "&") {
+			separator = ""
+		}
+	}
+	return uri + separator + values.Encode()
 }

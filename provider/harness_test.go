@@ -1,6 +1,7 @@
 package provider_test
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -29,19 +30,23 @@ import (
 // the person in or agree for them at once. Its clock is moved by hand.
 type op struct {
 	*provider.Provider
-	t      *testing.T
+	t      testing.TB
 	issuer string
 	db     *sqlite.DB
 	mem    *valkey.DB
 	keys   *keys.Keeper
 	ahead  atomic.Int64
 	user   storage.User
+	// amr is how the sign-in page proves people.
+	amr []string
 	// pages counts visits to the pages.
 	logins, consents atomic.Int64
 	// deny makes the person refuse consent; silent pages answer 200 and do nothing.
 	deny, silent atomic.Bool
 	shown        atomic.Pointer[provider.Error]
-	trips        trips
+	// asked is what the consent page last read.
+	asked atomic.Pointer[provider.Asked]
+	trips trips
 }
 
 // trips are the round trips to the two memories.
@@ -76,13 +81,15 @@ func (o *op) now() time.Time {
 
 func (o *op) pass(d time.Duration) { o.ahead.Add(int64(d)) }
 
-func newOP(t *testing.T) *op {
+// newOP starts one; change edits its configuration.
+func newOP(t testing.TB, change ...func(*provider.Config)) *op {
 	t.Helper()
 	ctx := context.Background()
-	o := &op{t: t}
+	o := &op{t: t, amr: []string{"pwd"}}
+	dir := t.TempDir()
 	var err error
 	count := sqlite.Options{OnQuery: func(query string) { o.trips.sql(query) }}
-	if o.db, err = count.Open(ctx, filepath.Join(t.TempDir(), "gatehouse.db")); err != nil {
+	if o.db, err = count.Open(ctx, filepath.Join(dir, "gatehouse.db")); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = o.db.Close() })
@@ -101,27 +108,43 @@ func newOP(t *testing.T) *op {
 	}
 	srv := httptest.NewUnstartedServer(nil)
 	o.issuer = "http://" + srv.Listener.Addr().String()
-	o.Provider, err = provider.New(provider.Config{
-		Issuer: o.issuer, Store: o.db, Codes: o.mem, Interactions: o.mem, Keys: o.keys, Now: o.now,
-		From: func(*http.Request) (string, string) { return "192.0.2.7", "Firefox" },
+	c := provider.Config{
+		Issuer: o.issuer, Store: o.db, Codes: o.mem, Interactions: o.mem, Proofs: o.mem, Buckets: o.mem, Denylist: newPrompt(t, o, dir), Keys: o.keys, Now: o.now,
+		From: func(r *http.Request) (string, string) {
+			return cmp.Or(r.Header.Get("X-Test-Address"), "192.0.2.7"), "Firefox"
+		},
 		ErrorPage: func(w http.ResponseWriter, _ *http.Request, e *provider.Error) {
 			o.shown.Store(e)
 			w.WriteHeader(e.Status)
 			_, _ = io.WriteString(w, "page: "+e.Code)
 		},
-	})
-	if err != nil {
+		FormPost: func(w http.ResponseWriter, _ *http.Request, action string, fields url.Values) {
+			w.Header().Set("X-Form-Post", action)
+			_, _ = io.WriteString(w, fields.Encode())
+		},
+		UILocales: []string{"en", "ne", "ar", "de", "es"},
+	}
+	for _, edit := range change {
+		edit(&c)
+	}
+	if o.Provider, err = provider.New(c); err != nil {
 		t.Fatal(err)
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("/authorize", o.Authorize)
 	mux.HandleFunc("/token", o.Token)
 	mux.HandleFunc("/userinfo", o.UserInfo)
+	mux.HandleFunc("/introspect", o.Introspect)
+	mux.HandleFunc("/revoke", o.Revoke)
+	mux.HandleFunc("/connect/register", o.Register)
+	mux.HandleFunc("/connect/register/", o.ClientConfiguration)
 	mux.HandleFunc("/jwks", o.JWKS)
+	mux.HandleFunc("/jwks/", o.GatewayKeys)
 	mux.HandleFunc("/.well-known/openid-configuration", o.Discovery)
 	mux.HandleFunc("/.well-known/oauth-authorization-server", o.Discovery)
 	mux.HandleFunc("/login", o.loginPage)
 	mux.HandleFunc("/register", o.loginPage)
+	mux.HandleFunc("/login/select", o.selectPage)
 	mux.HandleFunc("/consent", o.consentPage)
 	srv.Config.Handler = mux
 	srv.Start()
@@ -153,7 +176,7 @@ func (o *op) client(c storage.Client) (storage.Client, string) {
 	if c.AuthMethod == "" {
 		c.AuthMethod = storage.AuthNone
 	}
-	if c.AuthMethod != storage.AuthNone && c.SecretHashes == nil {
+	if strings.HasPrefix(c.AuthMethod, "client_secret_") && c.SecretHashes == nil {
 		var hash []byte
 		secret, hash = provider.NewClientSecret()
 		c.SecretHashes = [][]byte{hash}
@@ -196,8 +219,28 @@ func (o *op) loginPage(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
 	}
-	s := storage.Session{UserID: u.ID, UserEpoch: u.Epoch, AuthTime: o.now(), AMR: []string{"pwd"}}
+	s := storage.Session{UserID: u.ID, UserEpoch: u.Epoch, AuthTime: o.now(), AMR: o.amr}
 	if err := o.StartSession(w, r, s); err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	http.Redirect(w, r, "/authorize?flow="+i.ID, http.StatusSeeOther)
+}
+
+// selectPage is a person who goes on as who they are.
+func (o *op) selectPage(w http.ResponseWriter, r *http.Request) {
+	i, err := o.Interaction(r, r.FormValue("flow"))
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	_, u, err := o.Session(r)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	i.UserID = u.ID
+	if err := o.SaveInteraction(r.Context(), i); err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
 	}
@@ -224,6 +267,7 @@ func (o *op) consentPage(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
 	}
+	o.asked.Store(&a)
 	if o.deny.Load() {
 		i.Denied = true
 	} else {
@@ -280,10 +324,11 @@ func (j *jar) Cookies(*url.URL) []*http.Cookie {
 	return out
 }
 
-// An answer is what came of an authorize request: a redirect to the app, or a
-// page with a status.
+// An answer is what came of an authorize request: a redirect to the app, a form
+// posted to it, or a page with a status.
 type answer struct {
 	status   int
+	posted   bool
 	location *url.URL
 	params   url.Values
 	body     string
@@ -298,6 +343,15 @@ func (b *browser) get(target string) answer {
 	defer func() { _ = resp.Body.Close() }()
 	body, _ := io.ReadAll(resp.Body)
 	a := answer{status: resp.StatusCode, body: string(body)}
+	if l := resp.Header.Get("X-Form-Post"); l != "" {
+		if a.location, err = url.Parse(l); err != nil {
+			b.o.t.Fatal(err)
+		}
+		if a.params, err = url.ParseQuery(a.body); err != nil {
+			b.o.t.Fatal(err)
+		}
+		a.posted = true
+	}
 	if l := resp.Header.Get("Location"); l != "" {
 		if a.location, err = url.Parse(l); err != nil {
 			b.o.t.Fatal(err)

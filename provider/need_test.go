@@ -12,6 +12,13 @@ func TestNeed(t *testing.T) {
 	noon := time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)
 	session := func(at time.Time) *storage.Session { return &storage.Session{UserID: "asha", AuthTime: at} }
 	hour, zero := time.Hour, time.Duration(0)
+	one, two := storage.User{ID: "asha"}, storage.User{ID: "asha", SecondFactor: true}
+	proved := func(amr ...string) *storage.Session {
+		return &storage.Session{UserID: "asha", AuthTime: noon.Add(-time.Minute), AMR: amr}
+	}
+	wish := request{requestedAt: noon, acr: acrRequest{values: []string{acrMFA, acrPassword}}}
+	must := request{requestedAt: noon, acr: acrRequest{values: []string{acrMFA}, essential: true}}
+	quiet := func(q request) request { q.prompt = []string{"none"}; return q }
 	granted, ask := consent.Decision{Granted: true}, consent.Decision{Missing: []string{"email"}}
 	for _, try := range []struct {
 		name    string
@@ -29,17 +36,52 @@ func TestNeed(t *testing.T) {
 		{"the person refused", request{requestedAt: noon, denied: true}, session(noon), granted, denied},
 		{"prompt=login and the sign-in is older than the request", request{requestedAt: noon, prompt: []string{"login"}}, session(noon.Add(-time.Microsecond)), granted, loginPage},
 		{"prompt=login and the sign-in is of the same instant", request{requestedAt: noon, prompt: []string{"login"}}, session(noon), granted, issue},
-		{"prompt=select_account before a sign-in", request{requestedAt: noon, prompt: []string{"select_account"}}, session(noon.Add(-time.Minute)), granted, loginPage},
+		{"prompt=select_account and nobody has chosen", request{requestedAt: noon, prompt: []string{"select_account"}}, session(noon.Add(-time.Minute)), granted, selectPage},
+		{"prompt=select_account and the person goes on as they are", request{requestedAt: noon, prompt: []string{"select_account"}, chosen: "asha"}, session(noon.Add(-time.Minute)), granted, issue},
+		{"prompt=select_account and the choice was of another account", request{requestedAt: noon, prompt: []string{"select_account"}, chosen: "bina"}, session(noon.Add(-time.Minute)), granted, selectPage},
+		{"prompt=select_account after a sign-in", request{requestedAt: noon, prompt: []string{"select_account"}}, session(noon.Add(time.Second)), granted, issue},
+		{"prompt=select_account and nobody is signed in", request{requestedAt: noon, prompt: []string{"select_account"}}, nil, ask, loginPage},
+		{"prompt=login select_account: the choice comes first", request{requestedAt: noon, prompt: []string{"login", "select_account"}}, session(noon.Add(-time.Minute)), granted, selectPage},
+		{"prompt=login select_account: and then the proof", request{requestedAt: noon, prompt: []string{"login", "select_account"}, chosen: "asha"}, session(noon.Add(-time.Minute)), granted, loginPage},
+		{"prompt=select_account with a hint of another person", request{requestedAt: noon, prompt: []string{"select_account"}, subjects: []string{"bina"}}, session(noon.Add(-time.Minute)), granted, loginPage},
 		{"max_age has passed", request{requestedAt: noon, maxAge: &hour}, session(noon.Add(-2 * hour)), granted, loginPage},
 		{"max_age has passed and no page is allowed", request{requestedAt: noon, maxAge: &hour, prompt: []string{"none"}}, session(noon.Add(-2 * hour)), granted, loginRequired},
 		{"max_age has not passed", request{requestedAt: noon, maxAge: &hour}, session(noon.Add(-hour / 2)), granted, issue},
 		{"max_age=0 before a sign-in", request{requestedAt: noon, maxAge: &zero}, session(noon.Add(-time.Second)), granted, loginPage},
 		{"max_age=0 after one", request{requestedAt: noon, maxAge: &zero}, session(noon.Add(time.Second)), granted, issue},
-		{"the hint names another person", request{requestedAt: noon, hintedUser: "bina"}, session(noon.Add(time.Second)), granted, loginPage},
-		{"the hint names this person", request{requestedAt: noon, hintedUser: "asha"}, session(noon.Add(-time.Second)), granted, issue},
+		{"the hint names another person", request{requestedAt: noon, subjects: []string{"bina"}}, session(noon.Add(time.Second)), granted, loginPage},
+		{"the hint names this person", request{requestedAt: noon, subjects: []string{"asha"}}, session(noon.Add(-time.Second)), granted, issue},
 	} {
 		t.Run(try.name, func(t *testing.T) {
-			if got := need(try.request, try.session, try.consent, noon.Add(time.Minute)); got != try.want {
+			if got := need(try.request, try.session, one, try.consent, noon.Add(time.Minute)); got != try.want {
+				t.Errorf("need = %v, want %v", got, try.want)
+			}
+		})
+	}
+	for _, try := range []struct {
+		name    string
+		request request
+		session *storage.Session
+		user    storage.User
+		want    step
+	}{
+		{"a second factor is wished for and was proved", wish, proved("pwd", "otp", "mfa"), two, issue},
+		{"it is wished for and the person has one: sign in again", wish, proved("pwd"), two, loginPage},
+		{"it is wished for and the person has none", wish, proved("pwd"), one, issue},
+		{"a wish shows no page where none is allowed", quiet(wish), proved("pwd"), two, issue},
+		{"a password is wished for before a second factor", request{requestedAt: noon, acr: acrRequest{values: []string{acrPassword, acrMFA}}}, proved("pwd"), two, issue},
+		{"unknown classes are passed over", request{requestedAt: noon, acr: acrRequest{values: []string{"1", acrMFA}}}, proved("pwd"), two, loginPage},
+		{"it is essential and was proved", must, proved("pwd", "otp", "mfa"), two, issue},
+		{"it is essential and the person has one", must, proved("pwd"), two, loginPage},
+		{"it is essential, the person has one and no page is allowed", quiet(must), proved("pwd"), two, loginRequired},
+		{"it is essential and the person has none", must, proved("pwd"), one, unmet},
+		{"nobody is signed in", must, nil, storage.User{}, loginPage},
+		{"a class that nobody has is essential", request{requestedAt: noon, acr: acrRequest{values: []string{"gold"}, essential: true}}, proved("pwd", "mfa"), two, unmet},
+		{"a password is essential, and a second factor includes it", request{requestedAt: noon, acr: acrRequest{values: []string{acrPassword}, essential: true}}, proved("pwd", "mfa"), two, issue},
+		{"any class is essential", request{requestedAt: noon, acr: acrRequest{essential: true}}, proved("pwd"), two, issue},
+	} {
+		t.Run("sec-T4 "+try.name, func(t *testing.T) {
+			if got := need(try.request, try.session, try.user, granted, noon.Add(time.Minute)); got != try.want {
 				t.Errorf("need = %v, want %v", got, try.want)
 			}
 		})

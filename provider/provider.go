@@ -7,10 +7,12 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/ory/fosite"
 
+	"github.com/gatehouse-id/gatehouse/egress"
 	"github.com/gatehouse-id/gatehouse/keys"
 	"github.com/gatehouse-id/gatehouse/storage"
 )
@@ -22,6 +24,7 @@ type Store interface {
 	storage.Consents
 	storage.Sessions
 	storage.Grants
+	storage.Gateways
 	storage.Audit
 }
 
@@ -35,12 +38,35 @@ type Config struct {
 	Interactions storage.Interactions
 	Keys         *keys.Keeper
 
+	// Denylist is asked about every access token that is presented. Required.
+	Denylist Denylist
+	// SessionEnded is called when a session has ended, so that the apps that were
+	// signed in to with it are told soon. Nil does nothing.
+	SessionEnded func()
+
+	// Proofs remembers client assertions and Buckets counts failed client
+	// authentications and registrations. Both are required.
+	Proofs  storage.Proofs
+	Buckets storage.Buckets
+	// Egress fetches the key sets and logos of clients. Nil reaches public
+	// addresses alone.
+	Egress *egress.Client
+	// Registration says how clients may register themselves. Zero is that they may
+	// not.
+	Registration Registration
+
 	// ErrorPage shows an error to the person at the browser, where redirecting
 	// back to the app would be unsafe. Required.
 	ErrorPage func(http.ResponseWriter, *http.Request, *Error)
+	// FormPost sends the browser on with a form that it posts to action, which is
+	// a redirect URI of the client (OAuth 2.0 Form Post Response Mode). Required.
+	FormPost func(w http.ResponseWriter, r *http.Request, action string, fields url.Values)
 	// LoginPath, RegisterPath and ConsentPath are the pages: /login, /register
 	// and /consent by default.
 	LoginPath, RegisterPath, ConsentPath string
+
+	// UILocales are the languages of the pages, as BCP 47 tags. Nil says nothing.
+	UILocales []string
 
 	// From says where a request came from, for audit events: the person's address
 	// and user agent. Nil says nothing.
@@ -63,6 +89,9 @@ type Config struct {
 	// RefreshLimit is how often a grant may be refreshed in five minutes: 30. A
 	// negative one is no limit.
 	RefreshLimit int
+	// IntrospectLimit is how often a client may introspect in a minute, at each
+	// server: 60,000. A negative one is no limit.
+	IntrospectLimit int
 	// CodeLife is how long an authorization code lives: 60 seconds.
 	CodeLife time.Duration
 	// InteractionLife is how long an authorize request waits behind pages: 30
@@ -76,22 +105,35 @@ type Config struct {
 
 // A Provider answers the endpoints. It is safe for concurrent use.
 type Provider struct {
-	issuer       string
-	secure       bool
-	store        Store
-	codes        storage.Codes
-	interactions storage.Interactions
-	keys         *keys.Keeper
-	errorPage    func(http.ResponseWriter, *http.Request, *Error)
-	from         func(*http.Request) (address, userAgent string)
-	pages        map[step]string
-	now          func() time.Time
-	log          *slog.Logger
-	life         lifetimes
-	clients      *clientCache
-	refreshes    *refreshLimit
-	engine       *fosite.Fosite
-	metadata     document
+	issuer         string
+	secure         bool
+	store          Store
+	codes          storage.Codes
+	interactions   storage.Interactions
+	keys           *keys.Keeper
+	errorPage      func(http.ResponseWriter, *http.Request, *Error)
+	formPost       func(w http.ResponseWriter, r *http.Request, action string, fields url.Values)
+	uiLocales      []string
+	from           func(*http.Request) (address, userAgent string)
+	pages          map[step]string
+	now            func() time.Time
+	log            *slog.Logger
+	life           lifetimes
+	clients        *clientCache
+	proofs         storage.Proofs
+	buckets        storage.Buckets
+	guesses        *guesses
+	egress         *egress.Client
+	keySets        *keySets
+	registration   Registration
+	refreshes      *refreshLimit
+	denylist       Denylist
+	sessionEnded   func()
+	introspections *introspectLimit
+	opened         openedTokens
+	engine         *fosite.Fosite
+	metadata       *document
+	published      atomic.Pointer[publicKeys]
 }
 
 type lifetimes struct {
@@ -101,8 +143,8 @@ type lifetimes struct {
 
 // New checks c and composes fosite's handlers.
 func New(c Config) (*Provider, error) {
-	if c.Store == nil || c.Codes == nil || c.Interactions == nil || c.Keys == nil || c.ErrorPage == nil {
-		return nil, errors.New("provider: Store, Codes, Interactions, Keys and ErrorPage are required")
+	if c.Store == nil || c.Codes == nil || c.Interactions == nil || c.Keys == nil || c.Denylist == nil || c.Proofs == nil || c.Buckets == nil || c.ErrorPage == nil || c.FormPost == nil {
+		return nil, errors.New("provider: Store, Codes, Interactions, Keys, Denylist, Proofs, Buckets, ErrorPage and FormPost are required")
 	}
 	u, err := url.Parse(c.Issuer)
 	if err != nil || u.Host == "" || (u.Scheme != "https" && u.Scheme != "http") ||
@@ -117,12 +159,15 @@ func New(c Config) (*Provider, error) {
 		interactions: c.Interactions,
 		keys:         c.Keys,
 		errorPage:    c.ErrorPage,
+		formPost:     c.FormPost,
+		uiLocales:    c.UILocales,
 		from:         c.From,
 		now:          c.Now,
 		log:          c.Log,
 		pages: map[step]string{
 			loginPage:    orDefault(c.LoginPath, "/login"),
 			registerPage: orDefault(c.RegisterPath, "/register"),
+			selectPage:   "/login/select",
 			consentPage:  orDefault(c.ConsentPath, "/consent"),
 		},
 		life: lifetimes{
@@ -147,9 +192,24 @@ func New(c Config) (*Provider, error) {
 		return nil, fmt.Errorf("provider: the refresh key's id has %d characters, not %d", len(id), keyIDSize)
 	}
 	p.clients = newClientCache(c.Store)
+	p.proofs, p.buckets, p.guesses = c.Proofs, c.Buckets, newGuesses()
+	if p.egress = c.Egress; p.egress == nil {
+		if p.egress, err = egress.New(egress.Config{}); err != nil {
+			return nil, err
+		}
+	}
+	p.keySets = newKeySets(p.egress)
+	if err := p.setRegistration(c.Registration); err != nil {
+		return nil, err
+	}
 	p.refreshes = newRefreshLimit(orDefault(c.RefreshLimit, 30))
+	p.introspections = newIntrospectLimit(orDefault(c.IntrospectLimit, 60_000))
+	p.denylist, p.sessionEnded = c.Denylist, c.SessionEnded
+	if p.sessionEnded == nil {
+		p.sessionEnded = func() {}
+	}
 	p.engine = compose(p)
-	p.metadata = newDocument(p.discovery())
+	p.metadata = newMetadata(p.discovery())
 	return p, nil
 }
 

@@ -93,6 +93,7 @@ func (p *Provider) StartSession(w http.ResponseWriter, r *http.Request, s storag
 		if err := p.store.EndSession(r.Context(), old.ID, now); err != nil {
 			return fmt.Errorf("provider: end the session before: %w", err)
 		}
+		p.ended()
 		old = storage.Session{}
 	}
 	// The same person keeps the id (sid), so that signing out ends also what was
@@ -150,8 +151,9 @@ func (p *Provider) Session(r *http.Request) (storage.Session, storage.User, erro
 	return s, u, nil
 }
 
-// EndSession signs the person out at this browser. The cookie is removed also
-// when there is no session.
+// EndSession signs the person out at this browser: the session ends, its grants
+// but those with offline_access are revoked, and the apps that want to know are
+// told behind the scenes. The cookie is removed also when there is no session.
 func (p *Provider) EndSession(w http.ResponseWriter, r *http.Request) error {
 	s, _, err := p.Session(r)
 	switch {
@@ -159,12 +161,20 @@ func (p *Provider) EndSession(w http.ResponseWriter, r *http.Request) error {
 		if err := p.store.EndSession(r.Context(), s.ID, p.now()); err != nil {
 			return fmt.Errorf("provider: end the session: %w", err)
 		}
+		p.ended()
 		p.audit(r, storage.Event{Kind: "session.ended", UserID: s.UserID, Outcome: "ok", Detail: s.ID})
 	case !errors.Is(err, storage.ErrNotFound):
 		return err
 	}
 	p.SetCookie(w, sessionCookie, "", -1)
 	return nil
+}
+
+// ended has what the end of a session left in storage applied at once: this
+// server refuses the access tokens, and the apps hear of it.
+func (p *Provider) ended() {
+	p.denylist.Nudge()
+	p.sessionEnded()
 }
 
 // Browser returns the secret that binds interactions to this browser. Pages

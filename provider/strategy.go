@@ -4,15 +4,18 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
+	"crypto/sha512"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/ory/fosite"
+
+	"github.com/gatehouse-id/gatehouse/keys"
+	"github.com/gatehouse-id/gatehouse/storage"
 )
 
 // The typ headers keep the two kinds of token apart, which one ring signs.
@@ -21,10 +24,22 @@ const (
 	typeAccessToken = "at+jwt" // RFC 9068 section 2.1
 )
 
-const (
-	accessTokenAlg = "ES256"
-	idTokenAlg     = "ES256"
-)
+// accessTokenAlg signs access tokens, which resource servers read, not clients.
+const accessTokenAlg = keys.ES256
+
+// idTokenAlg is the algorithm of what a client is given to read about people: ID
+// tokens and logout tokens (Back-Channel Logout section 2.4). A client that
+// registered itself and named none expects RS256 (OIDC Registration section 2,
+// id_token_signed_response_alg).
+func idTokenAlg(c storage.Client) string {
+	switch {
+	case c.IDTokenAlg != "":
+		return c.IDTokenAlg
+	case c.Registration != nil:
+		return keys.RS256
+	}
+	return keys.ES256
+}
 
 func joinScopes(scopes []string) string { return strings.Join(scopes, " ") }
 
@@ -75,6 +90,7 @@ type accessClaims struct {
 	ClientID string   `json:"client_id"`
 	Scope    string   `json:"scope,omitempty"`
 	AuthTime int64    `json:"auth_time,omitempty"`
+	ACR      string   `json:"acr,omitempty"`
 	AMR      []string `json:"amr,omitempty"`
 }
 
@@ -111,7 +127,7 @@ func (s accessStrategy) GenerateAccessToken(ctx context.Context, _ fosite.Reques
 		ClientID: w.client.ID, Scope: joinScopes(w.scopes),
 	}
 	if g := w.grant; g != nil {
-		c.Subject, c.AuthTime, c.AMR = g.UserID, g.AuthTime.Unix(), g.AMR
+		c.Subject, c.AuthTime, c.ACR, c.AMR = g.UserID, g.AuthTime.Unix(), acrOf(g.AMR), g.AMR
 		c.JTI = newJTI(g.ID, g.Generation)
 	} else {
 		c.JTI = newJTI(w.client.ID, 0)
@@ -146,9 +162,10 @@ func grantOf(jti string) string {
 	return jti
 }
 
-// idClaims is an ID token (OIDC Core section 2). Claims about the person are at
-// the UserInfo endpoint (section 5.4).
-type idClaims struct {
+// idToken is an ID token (OIDC Core section 2). Claims about the person are at the
+// UserInfo endpoint (section 5.4), but for those that the request wanted here by
+// name (section 5.5).
+type idToken struct {
 	Issuer          string   `json:"iss"`
 	Subject         string   `json:"sub"`
 	Audience        string   `json:"aud"`
@@ -156,9 +173,27 @@ type idClaims struct {
 	IssuedAt        int64    `json:"iat"`
 	AuthTime        int64    `json:"auth_time"`
 	Nonce           string   `json:"nonce,omitempty"`
+	ACR             string   `json:"acr,omitempty"`
 	AMR             []string `json:"amr,omitempty"`
 	SessionID       string   `json:"sid,omitempty"`
 	AccessTokenHash string   `json:"at_hash,omitempty"`
+	// person are the claims asked for by name.
+	person map[string]any
+}
+
+// MarshalJSON puts the claims about the person beside the others, whose names
+// are none of theirs.
+func (t idToken) MarshalJSON() ([]byte, error) {
+	type protocol idToken // without this method
+	own, err := json.Marshal(protocol(t))
+	if err != nil || len(t.person) == 0 {
+		return own, err
+	}
+	person, err := json.Marshal(t.person)
+	if err != nil {
+		return nil, err
+	}
+	return append(append(own[:len(own)-1], ','), person[1:]...), nil
 }
 
 // idTokenStrategy signs ID tokens with the algorithm the client is registered
@@ -167,27 +202,50 @@ type idTokenStrategy struct{ p *Provider }
 
 func (s idTokenStrategy) GenerateIDToken(ctx context.Context, _ time.Duration, _ fosite.Requester) (string, error) {
 	w := workOf(ctx)
-	g := w.grant
-	c := idClaims{
+	g, alg := w.grant, idTokenAlg(w.client)
+	t := idToken{
 		Issuer: s.p.issuer, Subject: g.UserID, Audience: w.client.ID,
 		IssuedAt: w.now.Unix(), Expires: w.now.Add(s.p.life.access).Unix(),
-		AuthTime: g.AuthTime.Unix(), AMR: g.AMR, SessionID: g.SessionID,
+		AuthTime: g.AuthTime.Unix(), ACR: acrOf(g.AMR), AMR: g.AMR, SessionID: g.SessionID,
 	}
 	if g.Generation == 1 {
 		// The nonce ties the first ID token to the browser that asked; a refreshed
 		// one may go without (OIDC Core section 12.2).
-		c.Nonce = g.Nonce
+		t.Nonce = g.Nonce
 	}
 	if answer, ok := ctx.Value(fosite.AccessResponseContextKey).(fosite.AccessResponder); ok {
-		// Both algorithms we sign with are *256 (OIDC Core section 3.1.3.6).
-		sum := sha256.Sum256([]byte(answer.GetAccessToken()))
-		c.AccessTokenHash = base64.RawURLEncoding.EncodeToString(sum[:len(sum)/2])
+		t.AccessTokenHash = leftHalf(alg, answer.GetAccessToken())
 	}
-	token, err := s.p.sign(orDefault(w.client.IDTokenAlg, idTokenAlg), typeIDToken, c)
+	if names := withinScopes(g.Claims, w.client.Scopes).IDToken; len(names) > 0 {
+		u, err := s.p.store.User(ctx, g.UserID)
+		if err != nil {
+			return "", w.failed(fmt.Errorf("provider: the person of an ID token: %w", err))
+		}
+		t.person = claimsOf(u, nil, names)
+	}
+	token, err := s.p.sign(alg, typeIDToken, t)
 	if err != nil {
 		return "", w.failed(err)
 	}
 	return token, nil
+}
+
+// leftHalf is the value of at_hash: the left half of the hash that the signing
+// algorithm uses, which for Ed25519 is SHA-512 (OIDC Core section 3.1.3.6).
+func leftHalf(alg, token string) string {
+	var sum []byte
+	switch {
+	case strings.HasSuffix(alg, "256"):
+		h := sha256.Sum256([]byte(token))
+		sum = h[:]
+	case strings.HasSuffix(alg, "384"):
+		h := sha512.Sum384([]byte(token))
+		sum = h[:]
+	default: // *512, EdDSA
+		h := sha512.Sum512([]byte(token))
+		sum = h[:]
+	}
+	return base64.RawURLEncoding.EncodeToString(sum[:len(sum)/2])
 }
 
 func (p *Provider) sign(alg, typ string, claims any) (string, error) {
@@ -201,6 +259,3 @@ func (p *Provider) sign(alg, typ string, claims any) (string, error) {
 	}
 	return token, nil
 }
-
-// hasScope reports whether a scope value holds the scope.
-func hasScope(value, scope string) bool { return slices.Contains(strings.Fields(value), scope) }

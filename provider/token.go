@@ -16,11 +16,15 @@ import (
 // PKCE, refresh_token with rotation, client_credentials. Every check that can
 // refuse comes before the one statement or script that spends something.
 func (p *Provider) Token(w http.ResponseWriter, r *http.Request) {
+	if p.preflight(w, r, http.MethodPost) {
+		return
+	}
 	form, e := postForm(w, r)
 	if e != nil {
 		p.writeError(w, r, "token", e)
 		return
 	}
+	p.allowClaimedOrigin(w, r, form)
 	switch form.Get("grant_type") {
 	case grantCode, grantRefresh, grantCredentials:
 	case "":
@@ -44,6 +48,7 @@ func (p *Provider) Token(w http.ResponseWriter, r *http.Request) {
 		p.writeError(w, r, "token", e)
 		return
 	}
+	p.used(r.Context(), client, work.now)
 	writeJSON(w, http.StatusOK, answer)
 }
 
@@ -104,23 +109,13 @@ func (p *Provider) checkRefresh(r *http.Request, w *work, scopes []string) *Erro
 	if !w.form.Has("refresh_token") {
 		return refuse(errInvalidRequest, "The parameter refresh_token is missing.")
 	}
-	t, ours, err := p.openRefreshToken(r.Context(), w.form.Get("refresh_token"))
-	switch {
-	case err != nil:
-		return unavailable(err)
-	case !ours:
-		return invalid
-	}
-	if wait := p.refreshes.take(t, w.now); wait > 0 {
-		e := refuse(errUnavailable, "This grant is refreshed too often. Keep the access token until it expires.")
-		e.Status, e.RetryAfter = http.StatusTooManyRequests, wait
+	if e := p.present(r.Context(), w, w.form.Get("refresh_token")); e != nil {
 		return e
 	}
-	w.presented = t
 	if len(scopes) == 0 && !w.form.Has("resource") {
 		return nil
 	}
-	g, err := p.store.GrantByHandle(r.Context(), t.handleHash())
+	g, err := p.store.GrantByHandle(r.Context(), w.presented.handleHash())
 	switch {
 	case errors.Is(err, storage.ErrNotFound), err == nil && g.ClientID != w.client.ID:
 		return invalid
@@ -136,6 +131,25 @@ func (p *Provider) checkRefresh(r *http.Request, w *work, scopes []string) *Erro
 	var e *Error
 	w.resources, e = narrow(g.Resources, w.form["resource"])
 	return e
+}
+
+// present authenticates a refresh token by its HMAC, and counts it: nothing is
+// looked up or spent yet.
+func (p *Provider) present(ctx context.Context, w *work, token string) *Error {
+	t, ours, err := p.openRefreshToken(ctx, token)
+	switch {
+	case err != nil:
+		return unavailable(err)
+	case !ours:
+		return refuse(errInvalidGrant, descriptions[errInvalidGrant])
+	}
+	if wait := p.refreshes.take(t, w.now); wait > 0 {
+		e := refuse(errUnavailable, "This grant is refreshed too often. Keep the access token until it expires.")
+		e.Status, e.RetryAfter = http.StatusTooManyRequests, wait
+		return e
+	}
+	w.presented = t
+	return nil
 }
 
 // narrow returns the resources asked for, all of which must have been granted
@@ -221,11 +235,13 @@ func (p *Provider) redeem(ctx context.Context, w *work) error {
 	switch verdict {
 	case storage.CodeRedeemed:
 	case storage.CodeRaced:
-		return invalid
+		// The loser of a race finds that there is the grant. There is none when the
+		// database failed the first, which may then come again (sec-Q2).
 	default: // storage.CodeReplayed, and whatever a driver may add
 		if err := p.store.ReplayGrant(ctx, g, w.now); err != nil {
 			return w.failed(fmt.Errorf("provider: replay grant: %w", err))
 		}
+		p.denylist.Nudge()
 		p.keepEvent(ctx, w.event(storage.Event{Kind: "code.replay", UserID: g.UserID, ClientID: g.ClientID, Outcome: errInvalidGrant, Detail: g.ID}))
 		return invalid
 	}
@@ -251,17 +267,9 @@ func (p *Provider) redeem(ctx context.Context, w *work) error {
 
 // rotate spends the refresh token of the request in one statement.
 func (p *Provider) rotate(ctx context.Context, w *work) error {
-	grace := p.life.refreshGrace
-	if w.client.RefreshGrace != nil {
-		grace = *w.client.RefreshGrace
-	}
-	since := w.now.Add(-grace)
-	if grace == 0 {
-		since = storage.Never
-	}
 	g, verdict, err := p.store.Rotate(ctx, storage.Rotation{
 		HandleHash: w.presented.handleHash(), ClientID: w.client.ID,
-		Presented: int64(w.presented.generation), Now: w.now, GraceSince: since,
+		Presented: int64(w.presented.generation), Now: w.now, GraceSince: p.graceSince(w.client, w.now),
 		ExpiresAt: w.now.Add(p.life.refreshIdle),
 	})
 	invalid := refuse(errInvalidGrant, descriptions[errInvalidGrant])
@@ -274,6 +282,7 @@ func (p *Provider) rotate(ctx context.Context, w *work) error {
 	switch verdict {
 	case storage.Rotated, storage.Repeated:
 	default: // storage.Reused: the grant is revoked by the same statement
+		p.denylist.Nudge()
 		p.keepEvent(ctx, w.event(storage.Event{Kind: "token.reuse", UserID: g.UserID, ClientID: g.ClientID, Outcome: errInvalidGrant, Detail: g.ID}))
 		return invalid
 	}
