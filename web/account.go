@@ -17,15 +17,15 @@ func (s *Web) acting(v *visit) login.Acting {
 	}
 }
 
-// own shows a page of somebody's account to them, and sends everybody else to
+// signedIn shows a page of somebody's account to them, and sends everybody else to
 // sign in first.
-func (s *Web) own(show func(*visit, login.Acting) error) func(*visit) error {
-	return func(v *visit) error {
+func signedIn(show func(*Web, *visit, login.Acting) error) func(*Web, *visit) error {
+	return func(s *Web, v *visit) error {
 		if v.session == nil {
 			return s.before(v, "/login", v.r.URL.RequestURI())
 		}
 		v.own = true
-		err := show(v, s.acting(v))
+		err := show(s, v, s.acting(v))
 		if e, ok := errors.AsType[*login.Error](err); ok && e.Reason == login.AccountRestricted {
 			v.session = nil // it was ended since it was read
 			return s.before(v, "/login", v.r.URL.RequestURI())
@@ -36,19 +36,20 @@ func (s *Web) own(show func(*visit, login.Acting) error) func(*visit) error {
 
 // postOwn answers a POST from a page of somebody's account by act. The token of
 // the form is good for their session alone, and the flow for their account.
-func (s *Web) postOwn(act func(*visit, login.Acting) error) http.HandlerFunc {
+func (s *Web) postOwn(act func(*Web, *visit, login.Acting) error) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		v := &visit{w: w, r: r, own: true}
-		if err := s.receiveOwn(v, act); err != nil {
-			s.fail(w, r, err)
+		err := s.who(v)
+		if err == nil {
+			err = s.toVisitor(v).receiveOwn(v, act)
+		}
+		if err != nil {
+			s.toVisitor(v).fail(w, r, err)
 		}
 	}
 }
 
-func (s *Web) receiveOwn(v *visit, act func(*visit, login.Acting) error) error {
-	if err := s.who(v); err != nil {
-		return err
-	}
+func (s *Web) receiveOwn(v *visit, act func(*Web, *visit, login.Acting) error) error {
 	if v.session == nil { // what was typed is lost: it may hold a password
 		return s.before(v, "/login", v.r.URL.EscapedPath())
 	}
@@ -67,7 +68,8 @@ func (s *Web) receiveOwn(v *visit, act func(*visit, login.Acting) error) error {
 	if err != nil {
 		return err
 	}
-	return act(v, s.acting(v))
+	s = s.toVisitor(v) // the flow may have been asked for in another language
+	return act(s, v, s.acting(v))
 }
 
 // beginOwn is begin for a page of somebody's account: the flow is theirs, and

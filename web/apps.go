@@ -1,18 +1,23 @@
 package web
 
 import (
+	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
 
 	"github.com/gatehouse-id/gatehouse/login"
+	"github.com/gatehouse-id/gatehouse/storage"
 )
 
 // An appRow is an app that is connected to the account.
 type appRow struct {
 	ID   string
 	Name string
+	// Logo is the address of its picture, or empty.
+	Logo string
 	// Path is that of its page.
 	Path string
 	// Can is what it may do, with the values it sees.
@@ -20,6 +25,8 @@ type appRow struct {
 	// Allowed is when that was agreed to; Used when it last got a token that is
 	// alive, empty when it has none.
 	Allowed, Used moment
+	// Links are the app's own pages.
+	Links appLinks
 }
 
 // apps are those connected to the account, by name.
@@ -31,7 +38,7 @@ func (s *Web) apps(v *visit, who login.Acting) ([]appRow, error) {
 	var out []appRow
 	for _, a := range apps {
 		row := appRow{
-			ID: a.ClientID, Name: a.Name, Path: appPath(a.ClientID), Can: rows(a.Scopes, v.user), Allowed: s.day(a.AllowedAt),
+			ID: a.ClientID, Name: a.Name, Logo: s.logoPath(v.r.Context(), a.ClientID), Path: appPath(a.ClientID), Can: s.rows(a.Scopes, v.user), Allowed: s.day(a.AllowedAt),
 		}
 		if !a.LastUsedAt.IsZero() {
 			row.Used = s.recent(a.LastUsedAt)
@@ -79,8 +86,16 @@ func (s *Web) showApp(v *visit, who login.Acting) error {
 	if err != nil {
 		return err
 	}
-	return s.show(v, Page{Name: "account-apps-one", Title: row.Name, Data: row})
+	c, err := s.store.Client(v.r.Context(), row.ID)
+	if err != nil && !errors.Is(err, storage.ErrNotFound) { // removed since the list was read
+		return fmt.Errorf("web: read client: %w", err)
+	}
+	row.Links = linksOf(c)
+	return s.show(v, appPage(row))
 }
+
+// appPage is one app.
+func appPage(row appRow) Page { return Page{Name: "account-apps-one", Title: row.Name, Data: row} }
 
 func (s *Web) showRemoveApp(v *visit, who login.Acting) error {
 	row, err := s.app(v, who)
@@ -90,8 +105,13 @@ func (s *Web) showRemoveApp(v *visit, who login.Acting) error {
 	if ok, err := s.beginOwn(v); err != nil || !ok {
 		return err
 	}
+	return s.show(v, s.removePage(row))
+}
+
+// removePage asks before it takes an app's access away.
+func (s *Web) removePage(row appRow) Page {
 	title := s.frame.text.plain("account-apps-remove.title", "app", row.Name)
-	return s.show(v, Page{Name: "account-apps-remove", Title: title, Data: row})
+	return Page{Name: "account-apps-remove", Title: title, Data: row}
 }
 
 func (s *Web) postRemoveApp(v *visit, who login.Acting) error {

@@ -1,9 +1,13 @@
 package web
 
 import (
+	"errors"
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
+	"strings"
+	"time"
 
 	"github.com/gatehouse-id/gatehouse/consent"
 	"github.com/gatehouse-id/gatehouse/storage"
@@ -20,18 +24,28 @@ type consentPage struct {
 	Missing, Known []scopeRow
 	// AlwaysAsk says that the answer holds for this once.
 	AlwaysAsk bool
+	// Unreviewed says that the app registered itself, and Local that it runs on
+	// the person's device: nobody vouches for it.
+	Unreviewed, Local bool
+	// Another is where another account signs in.
+	Another string
+	// Links are the app's own pages.
+	Links appLinks
 }
 
 // A scopeRow is one thing an app may do, in words, with the value it will see.
 type scopeRow struct {
-	consent.Description
+	Scope           string
+	Heading, Detail string
 	// LTR is for values that read left to right in every language.
 	LTR bool
+	// Optional is for what the person may leave out, and does unless they tick it.
+	Optional bool
 }
 
 func (s *Web) showConsent(v *visit) error {
 	if err := s.resume(v, v.query.Get("flow")); err != nil {
-		return err
+		return s.orAnswered(v.r, err)
 	}
 	switch {
 	case v.flow.Request == nil:
@@ -41,6 +55,11 @@ func (s *Web) showConsent(v *visit) error {
 		s.redirect(v, at("/authorize", v.flow.ID))
 		return nil
 	}
+	return s.show(v, s.consentPage(v))
+}
+
+// consentPage asks the person for what the app would have.
+func (s *Web) consentPage(v *visit) Page {
 	missing, known := v.asked.Missing, v.asked.Known
 	if len(missing) == 0 { // agreed to already, and the person came back to look
 		missing, known = known, nil
@@ -48,10 +67,25 @@ func (s *Web) showConsent(v *visit) error {
 	data := consentPage{
 		UserID: v.user.ID, UserName: v.user.Name, UserEmail: v.user.Email,
 		Host:    redirectHost(v.asked.RedirectURI),
-		Missing: rows(missing, v.user), Known: rows(known, v.user),
-		AlwaysAsk: s.alwaysAsk(v.asked.Client, v.asked.RedirectURI),
+		Missing: s.rows(missing, v.user, v.asked.Resources...), Known: s.rows(known, v.user, v.asked.Resources...),
+		Unreviewed: v.asked.Client.Registration != nil, Local: s.local(v.asked.Client, v.asked.RedirectURI),
+		Another: anotherAt(v.flow.ID), Links: linksOf(v.asked.Client),
 	}
-	return s.show(v, Page{Name: "consent", Wide: true, Title: s.consentTitle(v, len(data.Known) > 0), Data: data})
+	data.AlwaysAsk = data.Unreviewed || data.Local
+	for i, row := range data.Missing {
+		data.Missing[i].Optional = consent.Optional(row.Scope)
+	}
+	slices.SortStableFunc(data.Missing, func(a, b scopeRow) int { // what there is a choice about comes last
+		switch {
+		case a.Optional == b.Optional:
+			return 0
+		case b.Optional:
+			return -1
+		default:
+			return 1
+		}
+	})
+	return Page{Name: "consent", Wide: true, Title: s.consentTitle(v, len(data.Known) > 0), Data: data}
 }
 
 func (s *Web) consentTitle(v *visit, more bool) string {
@@ -73,15 +107,18 @@ func (s *Web) postConsent(v *visit) error {
 	ctx := v.r.Context()
 	switch v.form.Get("decision") {
 	case "allow":
-		if v.form.Get("remember") == "1" && !s.alwaysAsk(v.asked.Client, v.asked.RedirectURI) {
+		agreed := slices.DeleteFunc(slices.Clone(v.asked.Scopes), func(scope string) bool {
+			return consent.Optional(scope) && slices.Contains(v.asked.Missing, scope) && !slices.Contains(v.form["scope"], scope)
+		})
+		if v.form.Get("remember") == "1" && v.asked.Client.Registration == nil && !s.local(v.asked.Client, v.asked.RedirectURI) {
 			err := consent.Remember(ctx, s.store, storage.Consent{
-				UserID: v.user.ID, ClientID: v.asked.Client.ID, Scopes: v.asked.Scopes, GrantedAt: s.now().UTC(),
+				UserID: v.user.ID, ClientID: v.asked.Client.ID, Scopes: agreed, GrantedAt: s.now().UTC(),
 			})
 			if err != nil {
 				return err
 			}
 		}
-		v.flow.Denied, v.flow.Consented, v.flow.ConsentedBy = false, v.asked.Scopes, v.user.ID
+		v.flow.Denied, v.flow.Consented, v.flow.ConsentedBy = false, agreed, v.user.ID
 	case "deny":
 		v.flow.Denied, v.flow.Consented, v.flow.ConsentedBy = true, nil, ""
 	default:
@@ -90,15 +127,54 @@ func (s *Web) postConsent(v *visit) error {
 	if err := s.provider.SaveInteraction(ctx, v.flow); err != nil {
 		return err
 	}
+	s.provider.SetCookie(v.w, answeredCookie, v.flow.ID+"."+v.asked.Client.ID, answeredFor)
 	s.redirect(v, back)
 	return nil
 }
 
+const (
+	// answeredCookie names the flow in which this browser has last answered an
+	// app, and the app. The flow itself is over with the answer.
+	answeredCookie = "gatehouse_answered"
+	// answeredFor is how long somebody may come back to the question.
+	answeredFor = 30 * time.Minute
+)
+
+// orAnswered says that the question was answered, to somebody who goes back to
+// it, in place of that the flow is over. Any other error stays what it is.
+func (s *Web) orAnswered(r *http.Request, err error) error {
+	e, ok := errors.AsType[*stop](err)
+	if !ok || e.page != "expired" {
+		return err
+	}
+	c, none := r.Cookie(s.provider.CookieName(answeredCookie))
+	if none != nil {
+		return err
+	}
+	flow, client, _ := strings.Cut(c.Value, ".")
+	if flow == "" || flow != r.URL.Query().Get("flow") {
+		return err
+	}
+	known, fault := s.store.Client(r.Context(), client)
+	switch {
+	case errors.Is(fault, storage.ErrNotFound): // it is no more
+		return err
+	case fault != nil:
+		return fault
+	}
+	return &stop{status: http.StatusOK, page: "answered", client: known}
+}
+
 // rows puts scopes in words. openid says nothing beside others.
-func rows(scopes []string, u storage.User) []scopeRow {
+func (s *Web) rows(scopes []string, u storage.User, resources ...string) []scopeRow {
+	text := s.frame.text
 	var out []scopeRow
 	for _, scope := range scopes {
-		row := scopeRow{Description: consent.Describe(scope)}
+		says := consent.Describe(scope)
+		row := scopeRow{Scope: scope, Heading: text.plain(says.Heading, "scope", scope)}
+		if says.Detail != "" {
+			row.Detail = text.plain(says.Detail)
+		}
 		switch scope {
 		case "openid":
 			if len(scopes) > 1 {
@@ -108,10 +184,45 @@ func rows(scopes []string, u storage.User) []scopeRow {
 			row.Detail = u.Name
 		case "email":
 			row.Detail, row.LTR = u.Email, true
+		case "phone":
+			row.Detail, row.LTR = someDigits(u.Profile.PhoneNumber), true
+		case "address":
+			row.Detail = place(u.Profile.Address)
+		default:
+			if row.Detail == "" { // an API's, which is known by its address
+				row.Detail, row.LTR = strings.Join(resources, " · "), true
+			}
 		}
 		out = append(out, row)
 	}
 	return out
+}
+
+// someDigits is a phone number that its owner recognizes, and nobody dials who
+// looks over their shoulder.
+func someDigits(number string) string {
+	const shown = 3
+	if len(number) <= 2*shown {
+		return number
+	}
+	return number[:shown+1] + strings.Repeat("•", len(number)-2*shown-1) + number[len(number)-shown:]
+}
+
+// place is an address in one line, by town and country where it has them.
+func place(a *storage.Address) string {
+	if a == nil {
+		return ""
+	}
+	var parts []string
+	for _, part := range []string{a.Locality, a.Country} {
+		if part != "" {
+			parts = append(parts, part)
+		}
+	}
+	if parts == nil {
+		return strings.Join(strings.Fields(a.Formatted), " ")
+	}
+	return strings.Join(parts, ", ")
 }
 
 // redirectHost is the host that a redirect URI leads to, or empty for a custom
@@ -124,10 +235,10 @@ func redirectHost(uri string) string {
 	return u.Host
 }
 
-// alwaysAsk reports whether an answer is never remembered: anything on the
-// person's device can call itself this client, because it has no secret and its
-// redirect URI is no host's (RFC 8252 section 8.6).
-func (s *Web) alwaysAsk(c storage.Client, uri string) bool {
+// local reports whether the app runs on the person's device, where anything can
+// call itself this client: it has no secret and its redirect URI is no host's
+// (RFC 8252 section 8.6).
+func (s *Web) local(c storage.Client, uri string) bool {
 	u, err := url.Parse(uri)
 	if err != nil {
 		return true

@@ -49,7 +49,7 @@ func (s *Web) devices(v *visit, who login.Acting) ([]deviceRow, error) {
 
 // deviceName says what a user agent is, in words.
 func (s *Web) deviceName(userAgent string) string {
-	if name := (login.From{UserAgent: userAgent}).Browser(); name != "" {
+	if name := s.frame.text.Software(login.From{UserAgent: userAgent}.Software()); name != "" {
 		return name
 	}
 	return s.frame.text.plain("account-devices.unknown")
@@ -137,11 +137,12 @@ func (s *Web) showOtherDevices(v *visit, who login.Acting) error {
 		s.redirect(v, "/account/devices")
 		return nil
 	}
-	p := Page{Name: "account-devices-others", Data: devicesPage{rows, n}}
-	if n > 1 {
-		p.Title = s.frame.text.plain("account-devices-others.titles", "n", n)
-	}
-	return s.show(v, p)
+	return s.show(v, s.othersPage(n))
+}
+
+// othersPage asks before it signs n other devices out.
+func (s *Web) othersPage(n int) Page {
+	return Page{Name: "account-devices-others", Title: s.frame.text.plain("account-devices-others.title", "n", n)}
 }
 
 func (s *Web) postOtherDevices(v *visit, who login.Acting) error {

@@ -111,6 +111,9 @@ func (s *Web) refused(v *visit, page string, err error) error {
 				continue
 			}
 			problems[i] = storage.Problem{Field: how.field, Message: how.sentence}
+			if p.Reason == login.DomainNotAllowed && s.frame.domain != "" {
+				problems[i].Message = "email_domain_one"
+			}
 			if own, ok := wordings[page].field[how.field]; ok {
 				problems[i].Field = own
 			}
@@ -205,16 +208,22 @@ func (s *Web) showLimited(v *visit) error {
 	if err := s.resume(v, v.query.Get("flow")); err != nil {
 		return err
 	}
-	wait := v.flow.Until.Sub(s.now())
-	if v.flow.Page != "limited" || wait <= 0 && v.flow.Notice != "locked" {
+	if v.flow.Page != "limited" || !v.flow.Until.After(s.now()) && v.flow.Notice != "locked" {
 		s.redirect(v, at("/login", v.flow.ID))
 		return nil
 	}
+	s.tellLimit(v)
+	return nil
+}
+
+// tellLimit writes the page of a wait that is not over.
+func (s *Web) tellLimit(v *visit) {
+	wait := v.flow.Until.Sub(s.now())
 	text, about := s.frame.text, v.flow.Notice
 	data := errorPage{
 		Code: "limited", Reference: reference(), Title: text.plain("error.limited.title", "wait", s.words(wait)),
 		Heading: text.plain("error.limited.heading"), Note: text.plain("error.limited.note"),
-		Lede:   text.html("error.limited."+about, "time", utc(v.flow.Until), "0", clock(v.flow.Until), "wait", s.words(wait)),
+		Lede:   text.html("error.limited."+about, "time", text.utc(v.flow.Until), "0", clock(v.flow.Until), "wait", s.words(wait)),
 		Action: &action{at("/reset", v.flow.ID), text.plain("error.to_reset")},
 		Also:   &action{at("/login", v.flow.ID), text.plain("error.to_back")},
 	}
@@ -232,19 +241,11 @@ func (s *Web) showLimited(v *visit) error {
 	}
 	s.log.InfoContext(v.r.Context(), "too many attempts", "about", about, "reference", data.Reference)
 	s.writeError(v.w, v.r, http.StatusTooManyRequests, "limited", data)
-	return nil
 }
 
 // words is how long a wait is, rounded up.
 func (s *Web) words(wait time.Duration) string {
-	unit, n := "minute", (wait+time.Minute-1)/time.Minute
-	if n > 120 {
-		unit, n = "hour", (wait+time.Hour-1)/time.Hour
-	}
-	if n > 1 {
-		unit += "s"
-	}
-	return s.frame.text.plain("common."+unit, "n", int(n))
+	return s.frame.text.Minutes(wait)
 }
 
 // errorPage is the data of the page.
@@ -299,11 +300,21 @@ func (s *Web) stopped(w http.ResponseWriter, r *http.Request, e *stop) {
 		case e.flow.ID != "":
 			on, label = s.resumeAt(e.flow), "error.continue"
 		}
+	case "cookies":
+		on, label = e.on, "error.again"
+	case "answered":
+		if home := linksOf(e.client).Home; home != "" {
+			on, label = home, "error.to_app"
+		}
+		data.Lede = s.frame.text.html("error.answered.lede", "app", bdi(e.client.Name))
 	case "paused":
 		on, label = at("/login", e.flow.ID), "error.to_back"
 		s.log.InfoContext(r.Context(), "sign-in to an account that is paused", "reference", data.Reference)
 	}
-	data.Action = &action{on, s.frame.text.plain(label)}
+	if e.lede != "" {
+		data.Lede = s.frame.text.html(e.lede)
+	}
+	data.Action = &action{on, s.frame.text.plain(label, "app", e.client.Name)}
 	s.writeError(w, r, e.status, e.page, data)
 }
 
@@ -325,11 +336,20 @@ func (s *Web) fault(w http.ResponseWriter, r *http.Request, err error) {
 }
 
 func (s *Web) faulty(w http.ResponseWriter, r *http.Request, ref string) {
-	status, page := http.StatusInternalServerError, "fault"
+	status := http.StatusInternalServerError
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), readyWithin)
 	defer cancel()
 	if s.ready(ctx) != nil {
-		status, page = http.StatusServiceUnavailable, "down"
+		status = http.StatusServiceUnavailable
+	}
+	s.broken(w, r, status, ref)
+}
+
+// broken is the page of what is our fault.
+func (s *Web) broken(w http.ResponseWriter, r *http.Request, status int, ref string) {
+	page := "fault"
+	if status == http.StatusServiceUnavailable {
+		page = "down"
 		w.Header().Set("Retry-After", "5")
 	}
 	data := errorPage{Code: page, Reference: ref}
@@ -342,10 +362,12 @@ func (s *Web) faulty(w http.ResponseWriter, r *http.Request, ref string) {
 // ErrorPage shows an error of the authorization endpoint where redirecting back
 // to the app would be unsafe (RFC 6749 section 4.1.2.1).
 func (s *Web) ErrorPage(w http.ResponseWriter, r *http.Request, e *provider.Error) {
+	s = s.to(r)
 	page := "link"
 	switch {
 	case e.Code == provider.FlowExpired:
-		s.stopped(w, r, &stop{status: http.StatusOK, page: "expired"})
+		over := &stop{status: http.StatusOK, page: "expired"}
+		s.fail(w, r, s.orAnswered(r, over))
 		return
 	case e.Status >= http.StatusInternalServerError:
 		s.faulty(w, r, e.Reference)
@@ -390,7 +412,7 @@ func (s *Web) writeError(w http.ResponseWriter, r *http.Request, status int, pag
 // always is a page that says one thing.
 func (s *Web) always(status int, page string) gin.HandlerFunc {
 	return func(c *gin.Context) {
-		s.stopped(c.Writer, c.Request, &stop{status: status, page: page})
+		s.to(c.Request).stopped(c.Writer, c.Request, &stop{status: status, page: page})
 		c.Writer.WriteHeaderNow()
 	}
 }
@@ -400,9 +422,7 @@ const maxURI = 8 << 10
 
 // guard stands before everything.
 func (s *Web) guard(c *gin.Context) {
-	if s.frame.secure {
-		c.Header("Strict-Transport-Security", "max-age=31536000")
-	}
+	s.frame.everywhere(c.Writer.Header())
 	if len(c.Request.RequestURI) > maxURI {
 		s.always(http.StatusRequestURITooLong, "too_long")(c)
 		c.Abort()
@@ -410,7 +430,7 @@ func (s *Web) guard(c *gin.Context) {
 }
 
 // recovered turns a panic into a fault that is answered.
-func (s *Web) recovered(answer func(http.ResponseWriter, *http.Request, error)) gin.HandlerFunc {
+func (s *Web) recovered(answer func(*Web, http.ResponseWriter, *http.Request, error)) gin.HandlerFunc {
 	return func(c *gin.Context) {
 		defer func() {
 			p := recover()
@@ -424,7 +444,7 @@ func (s *Web) recovered(answer func(http.ResponseWriter, *http.Request, error)) 
 			if c.Writer.Written() {
 				s.log.ErrorContext(c.Request.Context(), "panic after the answer began", "path", c.Request.URL.Path, "err", err)
 			} else {
-				answer(c.Writer, c.Request, err)
+				answer(s.to(c.Request), c.Writer, c.Request, err)
 			}
 			c.Abort()
 		}()

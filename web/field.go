@@ -26,6 +26,8 @@ type input struct {
 	Capitals bool
 	// Below puts the hint below the input.
 	Below bool
+	// ReadOnly is for what is known, and shown for password managers.
+	ReadOnly bool
 	// Focus is for pages with a single field.
 	Focus bool
 
@@ -50,7 +52,10 @@ func (i input) DescribedBy() string {
 // inputs is the dictionary of fields, by key of the catalogue's "field".
 var inputs = map[string]input{
 	"identifier": {ID: "identifier", Type: "email", Autocomplete: "username", MaxLen: 254, Dir: "ltr", Exact: true},
-	"password":   {ID: "password", Type: "password", Autocomplete: "current-password", MaxLen: 128, Exact: true},
+	"known": {
+		ID: "identifier", Type: "email", Autocomplete: "username", MaxLen: 254, Dir: "ltr", Exact: true, ReadOnly: true,
+	},
+	"password": {ID: "password", Type: "password", Autocomplete: "current-password", MaxLen: 128, Exact: true},
 	"new_password": {
 		ID: "password", Type: "password", Autocomplete: "new-password", MaxLen: 128, Exact: true,
 		Rules: "minlength: 12; maxlength: 128;",
@@ -115,10 +120,11 @@ func (f *Frame) fieldError(v view, id string) string {
 		if p.Field != id {
 			continue
 		}
-		if short := "problem." + p.Message + "_field"; f.text.has(short) {
-			return f.text.plain(short)
+		key := "problem." + p.Message
+		if f.text.has(key + "_field") {
+			key += "_field"
 		}
-		return f.text.plain("problem." + p.Message)
+		return f.text.plain(key, "domain", v.Domain)
 	}
 	return ""
 }

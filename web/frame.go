@@ -28,14 +28,14 @@ type Links struct {
 	Terms string
 }
 
-// Any reports whether there is a link to show.
-func (l Links) Any() bool { return l.Help != "" || l.Privacy != "" || l.Terms != "" }
-
 // A Frame is what every page stands in: head, stylesheet, brand, footer, and
 // the headers that go with HTML.
 type Frame struct {
-	brand   string
-	links   Links
+	brand string
+	links Links
+	// domain is the one whose addresses may register, empty when there are many
+	// or any may.
+	domain  string
 	secure  bool
 	text    catalogue
 	assets  assets
@@ -43,7 +43,7 @@ type Frame struct {
 }
 
 // NewFrame parses the frame once. secure is whether the issuer is https.
-func NewFrame(brand string, links Links, secure bool) (*Frame, error) {
+func NewFrame(brand string, theme Theme, links Links, secure bool) (*Frame, error) {
 	if brand == "" {
 		brand = "Gatehouse"
 	}
@@ -51,13 +51,14 @@ func NewFrame(brand string, links Links, secure bool) (*Frame, error) {
 	if err != nil {
 		return nil, err
 	}
-	static, err := loadAssets()
+	static, err := loadAssets(theme)
 	if err != nil {
 		return nil, err
 	}
 	f := &Frame{brand: brand, links: links, secure: secure, text: text, assets: static}
 	f.partial, err = template.New("frame").Funcs(template.FuncMap{
 		"asset":      func(name string) string { return static.paths[name] },
+		"stylesheet": static.sheet.path,
 		"t":          text.html,
 		"link":       link,
 		"strong":     strong,
@@ -65,7 +66,7 @@ func NewFrame(brand string, links Links, secure bool) (*Frame, error) {
 		"ltr":        ltr,
 		"bdi":        bdi,
 		"clock":      clock,
-		"utc":        utc,
+		"utc":        text.utc,
 		"at":         at,
 		"initials":   initials,
 		"field":      f.field,
@@ -110,8 +111,11 @@ type Page struct {
 	Wide bool
 	// BodyID is the id of the body, or empty.
 	BodyID string
-	// App is the name of the app that waits, or empty.
-	App string
+	// App is the name of the app that waits, or empty; Logo the address of its
+	// picture, and Accent its colour, where it has them.
+	App    string
+	Logo   string
+	Accent Colour
 	// Flow and CSRF are the hidden fields of its forms.
 	Flow string
 	CSRF string
@@ -152,30 +156,40 @@ func (a Account) In(pages ...string) bool {
 // view is what templates see.
 type view struct {
 	Page
-	Lang        string
-	Brand       string
-	Links       Links
-	WindowTitle string
+	// Lang and Dir are the language of the page and the way it is read.
+	Lang, Dir string
+	// Language is what its readers call it, Languages where to choose another.
+	Language, Languages string
+	Brand               string
+	Links               Links
+	WindowTitle         string
+	// Domain is the one whose addresses may register, or empty.
+	Domain string
+}
+
+func (f *Frame) view(r *http.Request, p Page) view {
+	key := "common.title"
+	if len(p.Problems) > 0 {
+		key = "common.title_error"
+	}
+	return view{
+		Page: p, Lang: f.text.Tag(), Dir: f.text.Dir(), Language: f.text.Name(), Languages: languagesPath(r),
+		Brand: f.brand, Links: f.links, Domain: f.domain,
+		WindowTitle: f.text.plain(key, "page", p.Title, "brand", f.brand),
+	}
 }
 
 // Write shows the page. It renders first and writes after, so that a fault in a
 // template is an error and not half a page.
 func (f *Frame) Write(w http.ResponseWriter, r *http.Request, t *template.Template, p Page) error {
-	key := "common.title"
-	if len(p.Problems) > 0 {
-		key = "common.title_error"
-	}
-	v := view{
-		Page: p, Lang: f.text.lang, Brand: f.brand, Links: f.links,
-		WindowTitle: f.text.plain(key, "page", p.Title, "brand", f.brand),
-	}
 	var body bytes.Buffer
-	if err := t.ExecuteTemplate(&body, "frame", v); err != nil {
+	if err := t.ExecuteTemplate(&body, "frame", f.view(r, p)); err != nil {
 		return fmt.Errorf("web: render %s: %w", p.Name, err)
 	}
 	f.headers(w.Header(), p.Redirect)
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	w.Header().Set("Content-Language", f.text.lang)
+	w.Header().Set("Content-Language", f.text.Tag())
+	w.Header().Add("Vary", "Accept-Language, Cookie")
 	if p.Status != 0 {
 		w.WriteHeader(p.Status)
 	}
@@ -193,12 +207,22 @@ func (f *Frame) headers(h http.Header, redirect string) {
 	}
 	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; "+
 		"form-action "+action+"; base-uri 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'")
-	h.Set("Cache-Control", "no-store")
-	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("Referrer-Policy", "no-referrer")
 	h.Set("Cross-Origin-Opener-Policy", "same-origin")
+	h.Set("Permissions-Policy", "browsing-topics=(), camera=(), display-capture=(), geolocation=(), microphone=(), payment=(), usb=()")
+	f.everywhere(h)
+}
+
+// everywhere are the headers of every answer, whatever it is. Unless it says
+// otherwise nobody keeps it, and it may do nothing in a browser.
+func (f *Frame) everywhere(h http.Header) {
+	h.Set("Cache-Control", "no-store")
+	if h.Get("Content-Security-Policy") == "" {
+		h.Set("Content-Security-Policy", "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
+	}
+	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("X-Frame-Options", "DENY")
-	h.Set("Permissions-Policy", "camera=(), geolocation=(), microphone=()")
+	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("Cross-Origin-Resource-Policy", "same-origin")
 	if f.secure {
 		h.Set("Strict-Transport-Security", "max-age=31536000")
 	}

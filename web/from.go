@@ -27,13 +27,14 @@ func From(r *http.Request, trustedProxies []netip.Prefix) (address, userAgent st
 	return personAddress(r, trustedProxies), printable(r.UserAgent(), maxUserAgent)
 }
 
-// from is From, with the device.
+// from is From, with the device and the language.
 func (s *Web) from(r *http.Request) login.From {
 	var f login.From
 	f.Address, f.UserAgent = From(r, s.trustedProxies)
 	if c, err := r.Cookie(s.provider.CookieName(deviceCookie)); err == nil {
 		f.Device = c.Value
 	}
+	f.Language = s.speaks()
 	return f
 }
 

@@ -27,9 +27,12 @@ func (s *Web) readyz(w http.ResponseWriter, r *http.Request) {
 
 // asset serves what pages are made of.
 func (s *Web) asset(w http.ResponseWriter, r *http.Request) {
-	if !s.frame.assets.serve(w, r) {
-		s.fail(w, r, &stop{status: http.StatusNotFound, page: "not_found"})
+	a, err := s.findAsset(r)
+	if err != nil {
+		s.fail(w, r, err)
+		return
 	}
+	a.serve(w, r)
 }
 
 func plainText(w http.ResponseWriter, status int, body string) {

@@ -22,6 +22,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/gatehouse-id/gatehouse/denylist"
 	"github.com/gatehouse-id/gatehouse/keys"
 	"github.com/gatehouse-id/gatehouse/login"
 	"github.com/gatehouse-id/gatehouse/provider"
@@ -42,6 +43,7 @@ type house struct {
 	volatile *valkey.DB
 	engine   *login.Engine
 	log      *lockedBuffer
+	handler  http.Handler
 
 	mu      sync.Mutex
 	letters []login.Letter
@@ -81,8 +83,13 @@ var ring = sync.OnceValues(func() ([]byte, []storage.Key) {
 type option struct {
 	https  bool
 	closed bool
-	links  web.Links
-	dev    func(h *house, frame *web.Frame) http.Handler
+	// domains may register; nil is any.
+	domains []string
+	links   web.Links
+	theme   web.Theme
+	dev     func(h *house, frame *web.Frame) http.Handler
+	// language is the operator's.
+	language string
 }
 
 func open(t testing.TB, o option) *house {
@@ -123,7 +130,7 @@ func open(t testing.TB, o option) *house {
 	must(err)
 	h.engine, err = login.New(login.Config{
 		Store: h.sql, Flows: h.volatile, Buckets: buckets{h}, Secret: keeper.Secret, SecretByID: keeper.SecretByID,
-		Seal: sealer.Seal, Open: sealer.Open, Now: h.now, Log: log, Closed: o.closed,
+		Seal: sealer.Seal, Open: sealer.Open, Now: h.now, Log: log, Closed: o.closed, Domains: o.domains,
 		Letter: func(l login.Letter) (storage.Letter, error) {
 			h.mu.Lock()
 			defer h.mu.Unlock()
@@ -132,15 +139,27 @@ func open(t testing.TB, o option) *house {
 		},
 	})
 	must(err)
+	deny, err := denylist.New(ctx, denylist.Config{Revocations: h.sql, Fast: h.volatile, Now: h.now, Log: log})
+	must(err)
+	tail, stop := context.WithCancel(ctx)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = deny.Run(tail) // ends with the test
+	}()
+	t.Cleanup(func() { stop(); <-ended })
 	var face *web.Web
 	p, err := provider.New(provider.Config{
-		Issuer: h.URL, Store: h.sql, Codes: h.volatile, Interactions: h.volatile, Keys: keeper, Now: h.now, Log: log,
+		Issuer: h.URL, Store: h.sql, Codes: h.volatile, Interactions: h.volatile, Proofs: h.volatile, Buckets: h.volatile, Denylist: deny, Keys: keeper, Now: h.now, Log: log,
 		ErrorPage: func(w http.ResponseWriter, r *http.Request, e *provider.Error) { face.ErrorPage(w, r, e) },
+		FormPost: func(w http.ResponseWriter, r *http.Request, action string, fields url.Values) {
+			face.FormPost(w, r, action, fields)
+		},
 	})
 	must(err)
 	var devHandler http.Handler
 	if o.dev != nil {
-		frame, err := web.NewFrame("", o.links, o.https)
+		frame, err := web.NewFrame("", o.theme, o.links, o.https)
 		must(err)
 		devHandler = o.dev(h, frame)
 	}
@@ -150,7 +169,7 @@ func open(t testing.TB, o option) *house {
 		SecretByID: func(ctx context.Context, id string) ([]byte, error) {
 			return keeper.SecretByID(ctx, keys.PurposeCSRF, id)
 		},
-		Issuer: h.URL, Links: o.links, RegistrationOpen: !o.closed, Dev: devHandler, Now: h.now, Log: log,
+		Issuer: h.URL, Language: o.language, Theme: o.theme, Links: o.links, RegistrationOpen: !o.closed, Dev: devHandler, Now: h.now, Log: log,
 		Ready: func(context.Context) error {
 			h.mu.Lock()
 			defer h.mu.Unlock()
@@ -159,6 +178,7 @@ func open(t testing.TB, o option) *house {
 	})
 	must(err)
 	handler = face.Handler()
+	h.handler = handler
 	return h
 }
 
@@ -385,6 +405,17 @@ func (b *browser) wants(a answer, page string, status int, texts ...string) answ
 	return a
 }
 
+// later goes on from the page that offers a new account a second factor.
+func (b *browser) later(page answer) answer {
+	b.t.Helper()
+	b.wants(page, "protect", 200, "Your account is ready")
+	on := regexp.MustCompile(`id="protect-later" href="([^"]+)"`).FindStringSubmatch(page.body)
+	if on == nil {
+		b.t.Fatalf("no way on:\n%s", page.body)
+	}
+	return b.open(html.UnescapeString(on[1]))
+}
+
 // register makes an account whose mailbox is proved, and leaves the browser
 // signed in.
 func (b *browser) register(email string) storage.User {
@@ -393,7 +424,7 @@ func (b *browser) register(email string) storage.User {
 	page = b.follow(b.submit(page, "/register", "name", "Asha Gurung", "email", email, "password", password))
 	b.wants(page, "verify", 200, email)
 	page = b.follow(b.submit(page, "/verify", "code", b.h.letter(b.t).Code))
-	b.wants(page, "account", 200, "Asha Gurung", email)
+	b.wants(b.later(page), "account", 200, "Asha Gurung", email)
 	u, _, err := b.h.sql.UserByEmail(b.t.Context(), email)
 	if err != nil {
 		b.t.Fatal(err)

@@ -23,6 +23,12 @@ type loginPage struct {
 	Again bool
 	// Open says that people may register.
 	Open bool
+	// Another says that the account signed in is not the one to use, AnotherAt
+	// where to say so.
+	Another   bool
+	AnotherAt string
+	// Links are the app's own pages.
+	Links appLinks
 }
 
 func (s *Web) showLogin(v *visit) error {
@@ -38,22 +44,28 @@ func (s *Web) showLogin(v *visit) error {
 		s.redirect(v, s.onward(v.flow))
 		return nil
 	}
+	return s.show(v, s.loginPage(v))
+}
+
+// loginPage asks for an address and its password.
+func (s *Web) loginPage(v *visit) Page {
 	email := v.flow.Email
 	if email == "" {
 		email = v.asked.LoginHint
 	}
 	p := Page{Name: "login"}
-	data := loginPage{Open: s.registrationOpen}
-	if v.asked.Reauthenticate {
+	data := loginPage{
+		Open: s.registrationOpen, AnotherAt: anotherAt(v.flow.ID), Links: linksOf(v.asked.Client),
+		Another: v.query.Get(another) == "1" || v.flow.Page == "login" && v.flow.Typed[another] == "1",
+	}
+	if v.asked.Reauthenticate && !data.Another {
 		data.Again = true
 		p.Title = s.frame.text.plain("login.title_again")
-		if email == "" {
-			email = v.user.Email
-		}
+		email = v.user.Email
 	}
 	p.Data = data
 	p.Values = with(v.flow.Typed, "identifier", email)
-	return s.show(v, p)
+	return p
 }
 
 func (s *Web) postLogin(v *visit) error {
@@ -62,6 +74,12 @@ func (s *Web) postLogin(v *visit) error {
 	}
 	v.flow.Email = clip(v.form.Get("identifier"))
 	v.flow.Typed = with(nil, "remember", v.form.Get("remember"))
+	if v.form.Get(another) == "1" {
+		v.flow.Typed[another] = "1"
+	}
+	if v.flow.Request != nil && (v.form.Get(another) == "1" || v.session == nil) {
+		v.flow.UserID = "" // the account that was chosen is not the one, or is signed in no more
+	}
 	o, err := s.login.Login(v.r.Context(), s.from(v.r), v.form.Get("identifier"), v.form.Get("password"))
 	if err != nil {
 		return s.refused(v, "login", err)
@@ -104,7 +122,11 @@ func (s *Web) advance(v *visit, o login.Outcome) error {
 		}
 		s.endStep(v)
 		s.keepDevice(v.w, o.Device)
+		registered := v.flow.Typed["registering"] == "1"
 		v.flow.Typed = nil
+		if registered {
+			return s.move(v, "protect", "")
+		}
 		if o.RecoveryLeft >= 0 && o.RecoveryLeft <= fewCodes {
 			v.flow.Typed = map[string]string{"left": strconv.Itoa(o.RecoveryLeft)}
 			return s.move(v, "recovery-low", "")

@@ -1,9 +1,6 @@
 package web
 
-import (
-	"strconv"
-	"time"
-)
+import "time"
 
 // A moment is a time as a page shows it. We do not know the reader's zone: it
 // is that of Greenwich.
@@ -18,7 +15,7 @@ type moment struct {
 // day is the date of t.
 func (s *Web) day(t time.Time) moment {
 	t = t.UTC()
-	date := s.frame.text.date(t)
+	date := s.frame.text.Date(t)
 	return moment{t.Format(time.DateOnly), date, date}
 }
 
@@ -28,7 +25,8 @@ func (s *Web) recent(t time.Time) moment {
 	if t.Format(time.DateOnly) != s.now().UTC().Format(time.DateOnly) {
 		return s.day(t)
 	}
-	clock, text := t.Format("15:04"), s.frame.text
+	text := s.frame.text
+	clock := text.Clock(t)
 	return moment{t.Format(time.RFC3339), text.plain("common.today", "time", clock), text.plain("common.today_within", "time", clock)}
 }
 
@@ -36,11 +34,6 @@ func (s *Web) recent(t time.Time) moment {
 func (s *Web) exact(t time.Time) moment {
 	t = t.UTC()
 	text := s.frame.text
-	full := text.plain("common.date_time", "date", text.date(t), "time", t.Format("15:04"))
+	full := text.plain("common.date_time", "date", text.Date(t), "time", text.Clock(t))
 	return moment{t.Format(time.RFC3339), full, full}
-}
-
-// date is the date of t in words.
-func (c catalogue) date(t time.Time) string {
-	return c.plain("common.date", "day", t.Day(), "month", c.plain("common.month."+strconv.Itoa(int(t.Month()))), "year", t.Year())
 }

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"strconv"
 	"unicode"
 
 	"github.com/gatehouse-id/gatehouse/login"
@@ -69,14 +70,17 @@ func (s *Web) showRecoveryLow(v *visit) error {
 		s.redirect(v, s.resumeAt(v.flow))
 		return nil
 	}
+	return s.show(v, s.lowPage(v))
+}
+
+// lowPage says how many recovery codes are left.
+func (s *Web) lowPage(v *visit) Page {
 	p := Page{Name: "recovery-low", Data: lowPage{On: s.onward(v.flow)}}
-	switch left := v.flow.Typed["left"]; left {
-	case "0":
+	left, err := strconv.Atoi(v.flow.Typed["left"])
+	if err != nil || left == 0 {
 		p.Title = s.frame.text.plain("recovery-low.title_none")
-	case "1":
-		p.Title = s.frame.text.plain("recovery-low.title_one")
-	default:
-		p.Title = s.frame.text.plain("recovery-low.title", "left", left)
+	} else {
+		p.Title = s.frame.text.plain("recovery-low.title", "n", left)
 	}
-	return s.show(v, p)
+	return p
 }

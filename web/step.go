@@ -23,6 +23,8 @@ var addresses = map[string]string{
 	"code":           "/login/code",
 	"recovery":       "/login/recovery",
 	"recovery-low":   "/login/recovery/low",
+	"login-select":   "/login/select",
+	"protect":        "/register/protect",
 	"reset-verify":   "/reset/verify",
 	"reset-password": "/reset/password",
 
@@ -86,7 +88,11 @@ func (s *Web) reach(v *visit, page string, want login.Step) (reached bool, err e
 		s.redirect(v, "/login")
 		return false, nil
 	}
-	if err := s.resume(v, v.query.Get("flow")); err != nil {
+	err = s.resume(v, v.query.Get("flow"))
+	if e, ok := errors.AsType[*stop](err); ok && e.page == "expired" && page == "verify" {
+		e.lede = "error.verify_elsewhere"
+	}
+	if err != nil {
 		return false, err
 	}
 	step, _, ok := s.step(v)

@@ -1,52 +1,31 @@
 package web
 
 import (
-	"embed"
-	"encoding/json"
 	"fmt"
 	"html/template"
-	"regexp"
 	"strings"
 	"time"
+
+	"github.com/gatehouse-id/gatehouse/text"
 )
 
-//go:embed text/*.json
-var textFiles embed.FS
+// A catalogue is the sentences of one language, put into pages.
+type catalogue struct{ *text.Catalogue }
 
-// A catalogue holds the sentences of one language by dotted key
-// ("login.title"). A sentence has named placeholders, {brand}, and elements by
-// number, <0>…</0>, whose tags the page supplies: word order is the language's.
-type catalogue struct {
-	lang      string
-	sentences map[string]string
-}
-
+// loadCatalogue returns that of a language of ours.
 func loadCatalogue(lang string) (catalogue, error) {
-	raw, err := textFiles.ReadFile("text/" + lang + ".json")
+	all, err := text.Load()
 	if err != nil {
-		return catalogue{}, fmt.Errorf("web: read sentences: %w", err)
+		return catalogue{}, err
 	}
-	var tree map[string]any
-	if err := json.Unmarshal(raw, &tree); err != nil {
-		return catalogue{}, fmt.Errorf("web: parse text/%s.json: %w", lang, err)
+	c, ok := all[lang]
+	if !ok {
+		return catalogue{}, fmt.Errorf("web: no language %q", lang)
 	}
-	c := catalogue{lang: lang, sentences: map[string]string{}}
-	c.flatten("", tree)
-	return c, nil
+	return catalogue{c}, nil
 }
 
-func (c catalogue) flatten(prefix string, tree map[string]any) {
-	for k, v := range tree {
-		switch v := v.(type) {
-		case string:
-			c.sentences[prefix+k] = v
-		case map[string]any:
-			c.flatten(prefix+k+".", v)
-		}
-	}
-}
-
-func (c catalogue) has(key string) bool { _, ok := c.sentences[key]; return ok }
+func (c catalogue) has(key string) bool { return c.Has(key) }
 
 // An element is the tags that stand around a part of a sentence.
 type element struct{ open, end template.HTML }
@@ -69,7 +48,7 @@ func clock(t time.Time) element {
 }
 
 // utc is the time of day without the reader's zone, which we do not know.
-func utc(t time.Time) string { return minute(t).Format("15:04 UTC") }
+func (c catalogue) utc(t time.Time) string { return c.plain("common.utc", "time", c.Clock(minute(t))) }
 
 // minute is the full minute not before t, so that nobody who comes at the time
 // they were told is early.
@@ -80,12 +59,10 @@ func bdi(name string) template.HTML {
 	return template.HTML("<bdi>" + template.HTMLEscapeString(name) + "</bdi>")
 }
 
-var placeholder = regexp.MustCompile(`\{([a-z_]+)\}|<(/?[0-9])>`)
-
 // html returns the sentence with its placeholders filled. Everything is escaped
 // but what is template.HTML already. pairs are names and values in turn.
 func (c catalogue) html(key string, pairs ...any) template.HTML {
-	sentence, ok := c.sentences[key]
+	sentence, ok := c.Sentence(key, text.Count(pairs))
 	if !ok {
 		return template.HTML(template.HTMLEscapeString(key))
 	}
@@ -98,12 +75,12 @@ func (c catalogue) html(key string, pairs ...any) template.HTML {
 		case template.HTML:
 			values[name] = v
 		default:
-			values[name] = template.HTML(template.HTMLEscapeString(fmt.Sprint(v)))
+			values[name] = template.HTML(template.HTMLEscapeString(c.Value(v)))
 		}
 	}
 	var b strings.Builder
 	at := 0
-	for _, m := range placeholder.FindAllStringSubmatchIndex(sentence, -1) {
+	for _, m := range text.Placeholder.FindAllStringSubmatchIndex(sentence, -1) {
 		b.WriteString(template.HTMLEscapeString(sentence[at:m[0]]))
 		group := 2
 		if m[2] < 0 {
@@ -118,16 +95,4 @@ func (c catalogue) html(key string, pairs ...any) template.HTML {
 
 // plain returns the sentence as text, for titles and attributes; elements
 // vanish.
-func (c catalogue) plain(key string, pairs ...any) string {
-	sentence, ok := c.sentences[key]
-	if !ok {
-		return key
-	}
-	values := make(map[string]string, len(pairs))
-	for i := 0; i+1 < len(pairs); i += 2 {
-		values[fmt.Sprint(pairs[i])] = fmt.Sprint(pairs[i+1])
-	}
-	return placeholder.ReplaceAllStringFunc(sentence, func(m string) string {
-		return values[strings.Trim(m, "{}")]
-	})
-}
+func (c catalogue) plain(key string, pairs ...any) string { return c.Plain(key, pairs...) }

@@ -60,6 +60,10 @@ type enrolPage struct {
 	Secret string
 	// URI opens an app on this device.
 	URI string
+	// Back is where somebody goes who leaves it.
+	Back string
+	// QR is the path of the picture that says the same.
+	QR string
 }
 
 // enrolment returns the authenticator app that waits in this browser for its
@@ -106,9 +110,13 @@ func (s *Web) showEnrol(v *visit, who login.Acting) error {
 	if err != nil {
 		return s.refused(v, "two-step", err)
 	}
+	back := address("two-step")
+	if id := v.flow.Typed[afterwards]; id != "" {
+		back = at(address("protect"), id)
+	}
 	s.setCodesKey(v, s.codesKey(v))
 	return s.show(v, Page{Name: "two-step-app", Wide: true, Data: enrolPage{
-		Email: v.user.Email, Secret: fours(e.Secret), URI: e.URI,
+		Email: v.user.Email, Secret: fours(e.Secret), URI: e.URI, QR: "/account/two-step/qr.svg", Back: back,
 	}})
 }
 

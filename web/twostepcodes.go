@@ -266,17 +266,7 @@ func (s *Web) postRecoveryLow(v *visit) error {
 		s.redirect(v, s.resumeAt(v.flow))
 		return nil
 	}
-	flow, err := s.provider.StartInteraction(v.w, v.r)
-	if err != nil {
-		return err
-	}
-	flow.UserID, flow.Return = v.user.ID, at(address("recovery-codes-new"), flow.ID)
-	flow.Typed = map[string]string{afterwards: v.flow.ID}
-	if err := s.provider.SaveInteraction(v.r.Context(), flow); err != nil {
-		return err
-	}
-	s.redirect(v, flow.Return)
-	return nil
+	return s.detour(v, address("recovery-codes-new"))
 }
 
 // newCodesPage is the data of the page that asks before it makes new codes.

@@ -30,6 +30,9 @@ type visit struct {
 	// flow is what the browser is in the middle of; its ID is empty when nothing
 	// is.
 	flow storage.Interaction
+	// named is the flow that the address names, whether or not the page is part
+	// of it.
+	named storage.Interaction
 	// session and user are who is signed in; session is nil when nobody is.
 	session *storage.Session
 	user    storage.User
@@ -49,32 +52,61 @@ type stop struct {
 	flow storage.Interaction
 	// on is the path of the page to begin again at; empty leaves it to flow.
 	on string
+	// lede is the key of what the page says in its own way, or empty.
+	lede string
+	// client is the app that the page is about, zero when there is none.
+	client storage.Client
 }
 
 func (e *stop) Error() string { return "web: " + e.page }
 
-// get answers a GET by show.
-func (s *Web) get(show func(*visit) error) http.HandlerFunc {
+// get answers a GET by show, in the visitor's language.
+func (s *Web) get(show func(*Web, *visit) error) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		v := &visit{w: w, r: r}
 		err := s.read(v)
 		if err == nil {
-			err = show(v)
+			err = show(s.toVisitor(v), v)
 		}
 		if err != nil {
-			s.fail(w, r, err)
+			err = s.tryCookie(v, err)
+		}
+		if err != nil {
+			s.toVisitor(v).fail(w, r, err)
 		}
 	}
+}
+
+// cookieTried is the query that a browser comes back with that was given a
+// cookie and asked to come back.
+const cookieTried = "cookie"
+
+// tryCookie tells a browser that keeps no cookies from one that is new to a
+// flow: neither sends one, so it is given one, and comes to the same page again.
+func (s *Web) tryCookie(v *visit, err error) error {
+	e, ok := errors.AsType[*stop](err)
+	if _, has := s.provider.Browser(v.r); has || !ok || e.page != "expired" {
+		return err
+	}
+	if v.query.Get(cookieTried) != "" {
+		return &stop{status: http.StatusOK, page: "cookies", on: v.r.URL.EscapedPath()}
+	}
+	if _, err := s.provider.StartInteraction(v.w, v.r); err != nil {
+		return err
+	}
+	v.query.Set(cookieTried, "1")
+	s.redirect(v, v.r.URL.EscapedPath()+"?"+v.query.Encode())
+	return nil
 }
 
 // post answers a POST from a page of ours by act: from this site, small, each
 // field once, with the token that this browser was given for this flow. A flow
 // that is no more sends the browser back to the page, which says so.
-func (s *Web) post(path string, act func(*visit) error) http.HandlerFunc {
+func (s *Web) post(path string, act func(*Web, *visit) error) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		v := &visit{w: w, r: r}
 		if err := s.receive(v, ""); err != nil {
-			s.fail(w, r, err)
+			s.to(r).fail(w, r, err)
 			return
 		}
 		err := s.who(v)
@@ -86,10 +118,10 @@ func (s *Web) post(path string, act func(*visit) error) http.HandlerFunc {
 			return
 		}
 		if err == nil {
-			err = act(v)
+			err = act(s.toVisitor(v), v)
 		}
 		if err != nil {
-			s.fail(w, r, err)
+			s.toVisitor(v).fail(w, r, err)
 		}
 	}
 }
@@ -97,11 +129,21 @@ func (s *Web) post(path string, act func(*visit) error) http.HandlerFunc {
 // read parses the query of a GET and finds who is signed in.
 func (s *Web) read(v *visit) error {
 	query, err := url.ParseQuery(v.r.URL.RawQuery)
-	if err != nil || !plain(query) {
+	if err != nil || !plain(query, "") {
 		return &stop{status: http.StatusBadRequest, page: "link"}
 	}
 	v.query = query
-	return s.who(v)
+	if err := s.who(v); err != nil {
+		return err
+	}
+	// The flow says what language its app has asked for.
+	if id := query.Get("flow"); id != "" {
+		v.named, err = s.provider.Interaction(v.r, id)
+		if errors.Is(err, storage.ErrNotFound) { // the page says so when it wants the flow
+			return nil
+		}
+	}
+	return err
 }
 
 // who finds who is signed in.
@@ -141,11 +183,14 @@ func (s *Web) receive(v *visit, session string) error {
 
 // resume reads the flow and what its app asks. An empty id is a visit outside
 // any flow.
-func (s *Web) resume(v *visit, id string) error {
+func (s *Web) resume(v *visit, id string) (err error) {
 	if id == "" {
 		return nil
 	}
-	flow, err := s.provider.Interaction(v.r, id)
+	flow := v.named
+	if flow.ID != id {
+		flow, err = s.provider.Interaction(v.r, id)
+	}
 	if errors.Is(err, storage.ErrNotFound) {
 		return &stop{status: http.StatusOK, page: "expired"}
 	}
@@ -182,6 +227,7 @@ func (s *Web) redirect(v *visit, to string) {
 // show writes the page within the visit's flow.
 func (s *Web) show(v *visit, p Page) error {
 	p.Flow, p.App = v.flow.ID, v.asked.Client.Name
+	p.Logo, p.Accent = s.logoPath(v.r.Context(), v.asked.Client.ID), Colour(v.asked.Client.Metadata.Accent)
 	secret, ok := s.provider.Browser(v.r)
 	if ok {
 		p.CSRF = s.csrf(secret, v.flow.ID, "")
@@ -245,17 +291,29 @@ func readForm(w http.ResponseWriter, r *http.Request) (url.Values, error) {
 		}
 		return nil, &stop{status: http.StatusBadRequest, page: "form"}
 	}
-	if !plain(r.PostForm) {
+	if !plain(r.PostForm, ticked(r.URL.Path)) {
 		return nil, &stop{status: http.StatusBadRequest, page: "form"}
 	}
 	return r.PostForm, nil
 }
 
+// ticked is the name of the one field that the form at path may send more than
+// once, or empty: the boxes of one list.
+func ticked(path string) string {
+	if path == "/consent" {
+		return "scope"
+	}
+	return ""
+}
+
 // plain reports whether the fields are such as pages of ours send: few, each
-// once, and of text.
-func plain(v url.Values) bool {
+// once but for that of boxes, and of text.
+func plain(v url.Values, boxes string) bool {
 	for name, values := range v {
-		if len(values) > 1 || !utf8.ValidString(name) || !utf8.ValidString(values[0]) || strings.ContainsRune(values[0], 0) {
+		if name == boxes && len(values) <= maxFields {
+			values = []string{strings.Join(values, "")}
+		}
+		if len(values) != 1 || !utf8.ValidString(name) || !utf8.ValidString(values[0]) || strings.ContainsRune(values[0], 0) {
 			return false
 		}
 	}

@@ -33,6 +33,8 @@ type Store interface {
 	// TOTP and RecoveryCodesLeft are those of [storage.Factors].
 	TOTP(ctx context.Context, userID string) (storage.TOTP, error)
 	RecoveryCodesLeft(ctx context.Context, userID string) (int, error)
+	// ListGrants is that of [storage.Grants].
+	ListGrants(ctx context.Context, userID string, now time.Time) ([]storage.Grant, error)
 	// ListEventsOf is that of [storage.Audit].
 	ListEventsOf(ctx context.Context, userID, before string, limit int) ([]storage.Event, error)
 }
@@ -51,8 +53,13 @@ type Config struct {
 	Issuer string
 	// Brand is the operator's name; empty is Gatehouse.
 	Brand string
+	// Theme is how the operator's pages look.
+	Theme Theme
 	// Links are the operator's own pages.
 	Links Links
+	// Language is spoken to who asks for none that we speak: a tag of
+	// [text.Languages]; empty is English.
+	Language string
 	// RegistrationOpen says that people may register by themselves.
 	RegistrationOpen bool
 	// TrustedProxies are the networks of the proxies in front, whose
@@ -80,6 +87,8 @@ type Web struct {
 	issuer           *url.URL
 	frame            *Frame
 	pages            map[string]*template.Template
+	speaking         map[string]*Web
+	logos            *logos
 	crossOrigin      *http.CrossOriginProtection
 	registrationOpen bool
 	ready            func(context.Context) error
@@ -98,15 +107,22 @@ func New(c Config) (*Web, error) {
 	if err != nil || issuer.Host == "" {
 		return nil, fmt.Errorf("web: the issuer %q is not a URL", c.Issuer)
 	}
-	frame, err := NewFrame(c.Brand, c.Links, issuer.Scheme == "https")
+	frame, err := NewFrame(c.Brand, c.Theme, c.Links, issuer.Scheme == "https")
 	if err != nil {
 		return nil, err
+	}
+	if domains := c.Login.Domains(); len(domains) == 1 {
+		frame.domain = domains[0]
 	}
 	s := &Web{
 		provider: c.Provider, login: c.Login, store: c.Store,
 		trustedProxies: slices.Clone(c.TrustedProxies), secret: c.Secret, secretByID: c.SecretByID,
 		issuer: issuer, frame: frame, crossOrigin: http.NewCrossOriginProtection(),
 		registrationOpen: c.RegistrationOpen, ready: c.Ready, dev: c.Dev, now: c.Now, log: c.Log,
+		logos: newLogos(),
+	}
+	if s.dev != nil {
+		s.dev = s.withGallery(s.dev)
 	}
 	if s.ready == nil {
 		s.ready = func(context.Context) error { return nil }
@@ -120,7 +136,7 @@ func New(c Config) (*Web, error) {
 	if err := s.crossOrigin.AddTrustedOrigin(issuer.Scheme + "://" + issuer.Host); err != nil {
 		return nil, fmt.Errorf("web: trust the issuer's origin: %w", err)
 	}
-	if s.pages, err = frame.Parse(templateFiles, "templates/*.html"); err != nil {
+	if err := s.learn(c.Language); err != nil {
 		return nil, err
 	}
 	if s.handler, err = s.routes(); err != nil {

@@ -31,7 +31,7 @@ func TestRegisterForAnApp(t *testing.T) {
 	page = b.wants(b.open(register[1]), "register", 200)
 	page = b.follow(b.submit(page, "/register", "name", "Asha Gurung", "email", "asha@example.com", "password", password))
 	page = b.wants(page, "verify", 200, "asha@example.com", `autocomplete="one-time-code"`)
-	page = b.follow(b.submit(page, "/verify", "code", h.letter(t).Code))
+	page = b.later(b.follow(b.submit(page, "/verify", "code", h.letter(t).Code)))
 	page = b.wants(page, "consent", 200, "Allow Tidepool Notes to use your Gatehouse account?",
 		"app.tidepool.example", "See your name and profile", "Asha Gurung", "See your email address", "asha@example.com")
 	if strings.Contains(page.text(), "Know that") {
@@ -63,7 +63,8 @@ func TestConsent(t *testing.T) {
 	if got := location(b.follow(b.submit(page, "/consent", "decision", "deny"))); got.Get("error") != "access_denied" || got.Has("code") {
 		t.Errorf("denied: %v", got)
 	}
-	b.wants(b.get(page.Request.URL.RequestURI()), "error", 200, "That took a while") // Back, after the answer
+	b.wants(b.get(page.Request.URL.RequestURI()), "error", 200,
+		"You’ve already answered", "Go back to Tidepool Notes to continue") // Back, after the answer
 
 	page = b.wants(ask(), "consent", 200)
 	if got := location(b.follow(b.submit(page, "/consent", "decision", "allow"))); !got.Has("code") {
@@ -261,7 +262,7 @@ func TestSignInAgain(t *testing.T) {
 func TestRegisterPage(t *testing.T) {
 	h := open(t, option{})
 	b := h.browser(t)
-	page := b.wants(b.open("/register"), "register", 200, "Step 1 of 2", `autocomplete="new-password"`,
+	page := b.wants(b.open("/register"), "register", 200, "Step 1 of 3", `autocomplete="new-password"`,
 		`aria-describedby="password-hint"`)
 	for _, c := range []struct {
 		name string
@@ -313,7 +314,7 @@ func TestVerifyPage(t *testing.T) {
 		t.Helper()
 		h.pass(time.Hour) // whatever was limited is no more
 		page := b.wants(b.open("/register"), "register", 200)
-		return b.wants(b.follow(b.submit(page, "/register", "name", "A", "email", "a@example.com", "password", password)), "verify", 200, "Step 2 of 2")
+		return b.wants(b.follow(b.submit(page, "/register", "name", "A", "email", "a@example.com", "password", password)), "verify", 200, "Step 2 of 3")
 	}
 	page := start()
 	b.wants(b.follow(b.submit(page, "/verify")), "verify", 200, "Enter the 8-digit code from the email")
@@ -358,7 +359,7 @@ func TestVerifyPage(t *testing.T) {
 			b := h.browser(t)
 			page := b.open("/register")
 			page = b.follow(b.submit(page, "/register", "name", "A", "email", "digits"+h.letter(t).Code+"@example.com", "password", password))
-			b.wants(b.follow(b.submit(page, "/verify", "code", typed(h.letter(t).Code))), "account", 200)
+			b.wants(b.follow(b.submit(page, "/verify", "code", typed(h.letter(t).Code))), "protect", 200)
 		}
 	})
 }
@@ -402,7 +403,7 @@ func TestBrowserBinding(t *testing.T) {
 	second.open("/login") // has a browser cookie of its own
 
 	for _, path := range []string{
-		"/login", "/register", "/verify", "/login/code", "/login/recovery", "/login/recovery/low",
+		"/login", "/login/select", "/register", "/register/protect", "/verify", "/login/code", "/login/recovery", "/login/recovery/low",
 		"/reset", "/reset/verify", "/reset/password", "/consent", "/paused", "/limited", "/authorize",
 	} {
 		t.Run("sec-A13 a flow of another browser is not opened by its id at "+path, func(t *testing.T) {
@@ -898,7 +899,7 @@ func TestDev(t *testing.T) {
 	page = b.open(register[1])
 	page = b.follow(b.submit(page, "/register", "name", "Asha Gurung", "email", "asha@example.com", "password", password))
 	b.wants(b.open("/dev/mail"), "dev-mail", 200, h.letter(t).Code, "asha@example.com", "Enter this code &lt;now&gt;.")
-	page = b.follow(b.submit(page, "/verify", "code", h.letter(t).Code))
+	page = b.later(b.follow(b.submit(page, "/verify", "code", h.letter(t).Code)))
 	page = b.wants(page, "consent", 200, `id="remember"`)
 	page = b.follow(b.submit(page, "/consent", "decision", "allow", "remember", "1"))
 	page = b.wants(page, "dev-app", 200, `id="app-claims"`, `id="app-access-token"`, `id="app-userinfo"`, `id="app-refresh"`,
