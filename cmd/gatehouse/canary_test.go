@@ -110,6 +110,7 @@ func TestCanaries(t *testing.T) {
 	code := mailed()
 	b.submit("verify-form", url.Values{"code": {"0000 0000"}})
 	b.submit("verify-form", url.Values{"code": {code}})
+	follow(b, "/authorize") // past the page that offers a second factor
 	b.submit("consent-form", url.Values{"decision": {"allow"}})
 	authorization := b.app.Query().Get("code")
 	secrets["authorization code"] = authorization

@@ -12,6 +12,7 @@ import (
 
 	"github.com/gatehouse-id/gatehouse/provider"
 	"github.com/gatehouse-id/gatehouse/storage"
+	"github.com/gatehouse-id/gatehouse/web"
 )
 
 // A clientRecord is a client as scripts read it, in the words of RFC 7591
@@ -31,6 +32,14 @@ type clientRecord struct {
 	RefreshGrace string    `json:"refresh_grace,omitempty"` // empty is the server's default
 	CreatedAt    time.Time `json:"created_at"`
 	UpdatedAt    time.Time `json:"updated_at"`
+	// The rest has the names of its registries.
+	storage.ClientMetadata
+	// Registered says that it registered itself, and UsedAt when somebody last
+	// signed in through it.
+	Registered bool       `json:"registered_itself,omitempty"`
+	UsedAt     *time.Time `json:"used_at,omitempty"`
+	// Notices are what it was told of ended sessions, when it is shown.
+	Notices []noticeRecord `json:"logout_notices,omitempty"`
 }
 
 func recordOfClient(c storage.Client) clientRecord {
@@ -40,6 +49,10 @@ func recordOfClient(c storage.Client) clientRecord {
 		IDTokenAlg: c.IDTokenAlg, Resources: list(c.Resources),
 		FirstParty: c.FirstParty, OptionalPKCE: c.OptionalPKCE,
 		CreatedAt: c.CreatedAt, UpdatedAt: c.UpdatedAt,
+		ClientMetadata: c.Metadata, Registered: c.Registration != nil,
+	}
+	if r.Registered && !c.Registration.UsedAt.IsZero() {
+		r.UsedAt = &c.Registration.UsedAt
 	}
 	if r.IDTokenAlg == "" {
 		r.IDTokenAlg = "ES256"
@@ -80,81 +93,58 @@ func (r clientRecord) text(w io.Writer) {
 		line("pkce", "optional")
 	}
 	line("refresh grace", r.RefreshGrace)
+	metadataText(line, r.ClientMetadata)
+	if r.Registered {
+		line("registered", "by itself")
+	}
+	if r.UsedAt != nil {
+		line("used", r.UsedAt.Format(time.RFC3339))
+	}
 	line("created", r.CreatedAt.Format(time.RFC3339))
+	for _, n := range r.Notices {
+		n.text(w)
+	}
 }
-
-// texts is a flag that may be given more than once.
-type texts []string
-
-func (t *texts) String() string     { return strings.Join(*t, " ") }
-func (t *texts) Set(v string) error { *t = append(*t, v); return nil }
 
 func clientCreateCommand() command {
 	return command{
 		name:  "client create",
 		about: "Register an app that people sign in to, or a service with tokens of its own",
 		example: "gatehouse client create --name Notes --public --redirect-uri https://notes.example.org/callback\n" +
-			"gatehouse client create --name Nightly --grant client_credentials --scope reports --resource https://api.example.org",
+			"gatehouse client create --name Nightly --grant client_credentials --scope reports --resource https://api.example.org\n" +
+			"gatehouse client create --name Books --private-key-jwt --jwks-uri https://books.example.org/jwks --redirect-uri https://books.example.org/callback",
 		define: func(fs *flag.FlagSet) action {
 			var c storage.Client
-			var redirects, grants, resources texts
 			fs.StringVar(&c.ID, "id", "", "the client `id`; one is made when there is none")
-			fs.StringVar(&c.Name, "name", "", "the `name` that people see, required")
-			public := fs.Bool("public", false, "an app that cannot keep a secret: in a browser, on a phone, on a desktop")
-			fs.StringVar(&c.AuthMethod, "auth-method", storage.AuthSecretBasic, "how a client that is not public sends its secret, the `method` client_secret_basic or client_secret_post")
-			fs.Var(&redirects, "redirect-uri", "a `uri` that people are sent back to, compared exactly; may be repeated")
-			fs.Var(&grants, "grant", "a grant `type`: authorization_code, refresh_token, client_credentials; may be repeated (default authorization_code and refresh_token)")
-			scope := fs.String("scope", "", "the `scopes` it may ask for, with spaces between (default \"openid profile email offline_access\"; nothing for a service without people)")
-			fs.Var(&resources, "resource", "the `uri` of an API that its tokens are for (RFC 8707); may be repeated, the first is the default")
-			fs.BoolVar(&c.FirstParty, "first-party", false, "yours: people are not asked for consent")
-			fs.StringVar(&c.IDTokenAlg, "id-token-alg", "ES256", "what signs its ID tokens, the `algorithm` ES256 or RS256")
-			fs.Func("refresh-grace", "how long, as a `duration`, the refresh token before the current one is still answered; 0s is strict (default the server's)", func(v string) error {
-				d, err := time.ParseDuration(v)
-				if err == nil && d < 0 {
-					err = errors.New("must not be negative")
-				}
-				c.RefreshGrace = &d
-				return err
-			})
-			fs.BoolVar(&c.OptionalPKCE, "optional-pkce", false, "let it go without PKCE: only for an OpenID client with a secret that cannot do better")
+			edit := clientFlags(fs)
+			var logo web.Picture
+			lookFlags(fs, &c.Metadata.Accent, &logo)
 			asJSON := fs.Bool("json", false, "print JSON")
 			return func(ctx context.Context, t terminal, _ []string) error {
-				c.RedirectURIs, c.GrantTypes, c.Resources = redirects, grants, resources
+				if err := edit.methods(); err != nil {
+					return err
+				}
+				c.AuthMethod, c.IDTokenAlg = storage.AuthSecretBasic, "ES256"
+				edit.apply(&c)
 				if c.ID == "" {
 					c.ID = strings.ToLower(rand.Text())
 				}
 				if len(c.GrantTypes) == 0 {
 					c.GrantTypes = []string{"authorization_code", "refresh_token"}
 				}
-				c.Scopes = strings.Fields(*scope)
-				if *scope == "" && len(c.RedirectURIs) > 0 {
+				if !edit.given["scope"] && len(c.RedirectURIs) > 0 {
 					c.Scopes = []string{"openid", "profile", "email", "offline_access"}
 				}
-				return createClient(ctx, t, c, isSet(fs, "auth-method"), *public, *asJSON)
+				return createClient(ctx, t, c, logo, *asJSON)
 			}
 		},
 	}
 }
 
-// isSet reports whether the flag was given.
-func isSet(fs *flag.FlagSet, name string) bool {
-	var set bool
-	fs.Visit(func(f *flag.Flag) { set = set || f.Name == name })
-	return set
-}
-
-func createClient(ctx context.Context, t terminal, c storage.Client, methodGiven, public, asJSON bool) error {
-	if public {
-		if methodGiven {
-			return usagef("--public and --auth-method exclude each other: a public client has no secret to send")
-		}
-		c.AuthMethod = storage.AuthNone
-	}
-	var secret string
-	if !c.Public() {
-		var hash []byte
-		secret, hash = provider.NewClientSecret()
-		c.SecretHashes = [][]byte{hash}
+func createClient(ctx context.Context, t terminal, c storage.Client, logo web.Picture, asJSON bool) error {
+	secret, err := secretChange{}.apply(&c)
+	if err != nil {
+		return err
 	}
 	if err := provider.ValidateClient(c); err != nil {
 		return usageError{err}
@@ -175,9 +165,19 @@ func createClient(ctx context.Context, t terminal, c storage.Client, methodGiven
 		}
 		return err
 	}
+	if len(logo.Bytes) > 0 {
+		if err := sql.SetLogo(ctx, c.ID, storage.Logo(logo)); err != nil {
+			return err
+		}
+	}
 	if err := keepEvent(ctx, sql, storage.Event{At: now, Kind: "client.created", ClientID: c.ID}); err != nil {
 		return err
 	}
+	return showClient(t, c, secret, asJSON)
+}
+
+// showClient prints a client with its new secret, if it has one.
+func showClient(t terminal, c storage.Client, secret string, asJSON bool) error {
 	r := recordOfClient(c)
 	r.Secret = secret
 	if err := t.show(asJSON, r, r.text); err != nil {
@@ -247,6 +247,9 @@ func clientShowCommand() command {
 					return noClient(operands[0], err)
 				}
 				r := recordOfClient(c)
+				if r.Notices, err = recordsOfNotices(ctx, sql, c.ID); err != nil {
+					return err
+				}
 				return t.show(*asJSON, r, r.text)
 			}
 		},

@@ -17,8 +17,13 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
+	"github.com/gatehouse-id/gatehouse/egress"
 	"github.com/gatehouse-id/gatehouse/mail"
+	"github.com/gatehouse-id/gatehouse/provider"
+	"github.com/gatehouse-id/gatehouse/text"
+	"github.com/gatehouse-id/gatehouse/web"
 )
 
 // A Secret prints as [redacted] wherever it is formatted or logged.
@@ -37,6 +42,12 @@ type Config struct {
 	URL                 string
 	Addr                string
 	GRPCAddr            string
+	GRPCClient          string
+	GRPCCert            string // PEM
+	GRPCKey             Secret // PEM
+	GRPCClientCA        string // PEM
+	GRPCInsecure        bool
+	GRPCReflection      bool
 	StateDir            string
 	DatabaseURL         Secret
 	ValkeyURL           Secret
@@ -47,10 +58,21 @@ type Config struct {
 	SMTP2GOKey          Secret
 	MailFrom            string
 	Brand               string
+	Language            string
+	Theme               web.Theme
+	Links               web.Links
 	RegistrationDomains []string
 	DNS                 string
 	Bcrypt              bool
 	RefreshLimit        int
+	JWKSMaxAge          time.Duration
+	KeyPublish          time.Duration
+	KeyDeadline         time.Duration
+	KeyLife             time.Duration
+	ClientRegistration  provider.Registration
+	ClientToken         Secret // the initial access token
+	EgressAllow         []string
+	EgressCA            string // PEM
 	TrustedProxies      []netip.Prefix
 	EmbeddedAsked       bool
 	JSONLog             bool
@@ -88,10 +110,65 @@ func (c *Config) settings() []setting {
 			set:   func(v string) error { c.Addr = v; return checkAddr(v) },
 		},
 		{
-			key:   "GATEHOUSE_GRPC_ADDR",
-			about: "Where to listen for gRPC, as host:port. Reserved: nothing listens there yet.",
-			value: "127.0.0.1:8081",
-			set:   func(v string) error { c.GRPCAddr = v; return checkAddr(v) },
+			key:    "GATEHOUSE_GRPC_ADDR",
+			about:  "Where to listen for gRPC, as host:port: the API of gatehouse/auth/v1, for the operator's own app. localhost is 127.0.0.1 and ::1.",
+			absent: "there is no gRPC",
+			set:    func(v string) error { c.GRPCAddr = v; return checkAddr(v) },
+		},
+		{
+			key:    "GATEHOUSE_GRPC_CLIENT",
+			about:  "The id of the client whose tokens people get over gRPC: one made with --first-party.",
+			absent: "in embedded mode " + grpcDevClient + ", which is made at start; elsewhere required with GATEHOUSE_GRPC_ADDR",
+			set:    func(v string) error { c.GRPCClient = v; return nil },
+		},
+		{
+			key:    "GATEHOUSE_GRPC_TLS_CERT",
+			about:  "The certificate of the gRPC address in PEM, with those that signed it. Read at start: a new one needs a restart.",
+			absent: "gRPC is not encrypted, which only this machine's own addresses may be",
+			secret: true,
+			set:    func(v string) error { c.GRPCCert = v; return nil }, // see contradictions
+		},
+		{
+			key:    "GATEHOUSE_GRPC_TLS_KEY",
+			about:  "The private key of GATEHOUSE_GRPC_TLS_CERT in PEM.",
+			absent: "there is none",
+			secret: true,
+			set:    func(v string) error { c.GRPCKey = Secret(v); return nil }, // likewise
+		},
+		{
+			key:    "GATEHOUSE_GRPC_CLIENT_CA",
+			about:  "Certificates in PEM. Whoever connects over gRPC must then have one that one of these has signed (mutual TLS).",
+			absent: "anybody may connect",
+			secret: true,
+			set: func(v string) error {
+				c.GRPCClientCA = v
+				if _, err := mail.ParseRoots([]byte(v)); err != nil {
+					return errors.New("must be certificates in PEM; the path of a file goes into GATEHOUSE_GRPC_CLIENT_CA_FILE")
+				}
+				return nil
+			},
+		},
+		{
+			key:    "GATEHOUSE_GRPC_INSECURE",
+			about:  "yes lets gRPC go unencrypted at an address that is not this machine's own, behind a proxy that encrypts. Passwords and tokens cross that network in the clear.",
+			absent: "it may not",
+			set: func(v string) error {
+				if c.GRPCInsecure = v == "yes"; v != "yes" {
+					return fmt.Errorf("must be yes or absent, not %q", v)
+				}
+				return nil
+			},
+		},
+		{
+			key:    "GATEHOUSE_GRPC_REFLECTION",
+			about:  "yes lets anybody who can connect read the contract from the server, as grpcurl does.",
+			absent: "in embedded mode it may be read, elsewhere not",
+			set: func(v string) error {
+				if c.GRPCReflection = v == "yes"; v != "yes" {
+					return fmt.Errorf("must be yes or absent, not %q", v)
+				}
+				return nil
+			},
 		},
 		{
 			key:    "GATEHOUSE_STATE_DIR",
@@ -188,6 +265,47 @@ func (c *Config) settings() []setting {
 			},
 		},
 		{
+			key:   "GATEHOUSE_LANGUAGE",
+			about: "The language of its pages and letters for who asks for none that it speaks: " + strings.Join(text.Languages(), ", ") + ".",
+			value: text.Fallback,
+			set: func(v string) error {
+				if c.Language = text.Match(v); c.Language == "" {
+					return fmt.Errorf("must be one of %s, not %q", strings.Join(text.Languages(), ", "), v)
+				}
+				return nil
+			},
+		},
+		{
+			key:    "GATEHOUSE_ACCENT",
+			about:  "The colour of links, buttons and the mark on its pages, as #rrggbb. What is shown is as much lighter or darker as it takes for everything to be read. An app may have its own: \"gatehouse client look\".",
+			absent: "#0e5a70, a petrol blue",
+			set:    func(v string) (err error) { c.Theme.Accent, err = web.ParseColour(v); return err },
+		},
+		{
+			key:    "GATEHOUSE_LOGO",
+			about:  "The absolute path of a picture that stands beside the name, and on the tabs of browsers: square, PNG, JPEG, WebP or SVG, at most 6 KiB. It is seen on light and on dark.",
+			absent: "a globe in the colour of GATEHOUSE_ACCENT",
+			set:    func(v string) (err error) { c.Theme.Logo, err = readLogo(v); return err },
+		},
+		{
+			key:    "GATEHOUSE_HELP_URL",
+			about:  "Where people find help with this service: an https address, at the foot of every page.",
+			absent: "there is no such link",
+			set:    func(v string) error { c.Links.Help = v; return checkLink(v) },
+		},
+		{
+			key:    "GATEHOUSE_PRIVACY_URL",
+			about:  "The privacy policy of this service: an https address, at the foot of every page.",
+			absent: "there is no such link",
+			set:    func(v string) error { c.Links.Privacy = v; return checkLink(v) },
+		},
+		{
+			key:    "GATEHOUSE_TERMS_URL",
+			about:  "The terms of this service: an https address, at the foot of every page. Who registers must agree to them.",
+			absent: "there is no such link, and nothing to agree to",
+			set:    func(v string) error { c.Links.Terms = v; return checkLink(v) },
+		},
+		{
 			key:    "GATEHOUSE_REGISTRATION_DOMAINS",
 			about:  "The domains of the email addresses that may register by themselves, with commas between: example.org,example.com. Outside embedded mode each is proved by a DNS record before the server starts; \"gatehouse domain show\" prints it.",
 			absent: "registration is closed; in embedded mode it is open to every address",
@@ -211,12 +329,128 @@ func (c *Config) settings() []setting {
 			},
 		},
 		{
+			key:   "GATEHOUSE_JWKS_MAX_AGE",
+			about: "How long whoever verifies tokens may keep the public keys without asking again, a second to a day.",
+			value: "15m",
+			set: func(v string) (err error) {
+				if c.JWKSMaxAge, err = parseAge(v); err != nil {
+					return err
+				}
+				if c.JWKSMaxAge < time.Second || c.JWKSMaxAge > 24*time.Hour || c.JWKSMaxAge%time.Second != 0 {
+					return fmt.Errorf("must be a second to a day, in whole seconds, not %q", v)
+				}
+				return nil
+			},
+		},
+		{
+			key:   "GATEHOUSE_KEY_PUBLISH",
+			about: "How long a new signing key is public before it signs, at least twice GATEHOUSE_JWKS_MAX_AGE.",
+			value: "24h",
+			set:   func(v string) (err error) { c.KeyPublish, err = parseAge(v); return err },
+		},
+		{
+			key:   "GATEHOUSE_KEY_DEADLINE",
+			about: "How long a new signing key waits, at most, for registered gateways to fetch it (\"gatehouse gateway list\" shows which have). Then it signs all the same, and the log warns.",
+			value: "72h",
+			set:   func(v string) (err error) { c.KeyDeadline, err = parseAge(v); return err },
+		},
+		{
+			key:   "GATEHOUSE_KEY_LIFE",
+			about: "How long a signing key signs before the next takes over.",
+			value: "90d",
+			set:   func(v string) (err error) { c.KeyLife, err = parseAge(v); return err },
+		},
+		{
 			key:   "GATEHOUSE_REFRESH_LIMIT",
 			about: "How often one grant may be refreshed in five minutes at one server, so that an app in a loop is stopped; -1 is no limit.",
 			value: "30",
 			set: func(v string) (err error) {
 				if c.RefreshLimit, err = strconv.Atoi(v); err != nil || c.RefreshLimit == 0 || c.RefreshLimit < -1 {
 					return fmt.Errorf("must be a number above 0, or -1, not %q", v)
+				}
+				return nil
+			},
+		},
+		{
+			key:   "GATEHOUSE_CLIENT_REGISTRATION",
+			about: "Who may register a client at /connect/register (RFC 7591): off is nobody, token is whoever has GATEHOUSE_CLIENT_REGISTRATION_TOKEN, open is anybody. Those that nobody signs in through are deleted after 30 days.",
+			value: "off",
+			set: func(v string) error {
+				c.ClientRegistration.Mode = provider.RegistrationMode(v)
+				if v != "off" && v != "token" && v != "open" {
+					return fmt.Errorf("must be off, token or open, not %q", v)
+				}
+				return nil
+			},
+		},
+		{
+			key:    "GATEHOUSE_CLIENT_REGISTRATION_TOKEN",
+			about:  "The initial access token of GATEHOUSE_CLIENT_REGISTRATION=token, of 20 characters or more.",
+			absent: "there is none",
+			secret: true,
+			set: func(v string) error {
+				if c.ClientToken = Secret(v); len(v) < 20 || strings.ContainsFunc(v, func(r rune) bool { return r <= ' ' || r > '~' }) {
+					return errors.New("must be 20 or more printable ASCII characters without space; \"openssl rand -hex 32\" makes some")
+				}
+				return nil
+			},
+		},
+		{
+			key:   "GATEHOUSE_CLIENT_REGISTRATION_LIMIT",
+			about: "How many clients one address may register, or change, in an hour; -1 is no limit.",
+			value: "20",
+			set: func(v string) (err error) {
+				if c.ClientRegistration.PerHour, err = strconv.Atoi(v); err != nil || c.ClientRegistration.PerHour == 0 || c.ClientRegistration.PerHour < -1 {
+					return fmt.Errorf("must be a number above 0, or -1, not %q", v)
+				}
+				return nil
+			},
+		},
+		{
+			key:   "GATEHOUSE_CLIENT_REGISTRATION_MAX",
+			about: "How many clients may have registered themselves, in all.",
+			value: "10000",
+			set: func(v string) (err error) {
+				if c.ClientRegistration.Clients, err = strconv.Atoi(v); err != nil || c.ClientRegistration.Clients < 1 {
+					return fmt.Errorf("must be a number above 0, not %q", v)
+				}
+				return nil
+			},
+		},
+		{
+			key:   "GATEHOUSE_CLIENT_REGISTRATION_PKCE",
+			about: "Whether clients that register themselves must use PKCE: required, or optional for those that have a secret or a key, as the plans of OpenID certification want it.",
+			value: "required",
+			set: func(v string) error {
+				if c.ClientRegistration.OptionalPKCE = v == "optional"; v != "required" && v != "optional" {
+					return fmt.Errorf("must be required or optional, not %q", v)
+				}
+				return nil
+			},
+		},
+		{
+			key:    "GATEHOUSE_EGRESS_ALLOW",
+			about:  "What this server may ask at the word of a client, for its keys, its logo or to say that somebody signed out, beside public addresses at port 443: hosts, hosts with a port and networks, with commas between, such as apps.internal,apps.internal:8443,10.0.0.0/8.",
+			absent: "nothing but public addresses at port 443",
+			set: func(v string) error {
+				for entry := range strings.SplitSeq(v, ",") {
+					c.EgressAllow = append(c.EgressAllow, strings.TrimSpace(entry))
+				}
+				if _, err := egress.New(egress.Config{Allow: c.EgressAllow}); err != nil {
+					return fmt.Errorf("must be hosts, hosts with a port or networks, with commas between, such as apps.internal,apps.internal:8443,10.0.0.0/8, not %q", v)
+				}
+				return nil
+			},
+		},
+		{
+			key:    "GATEHOUSE_EGRESS_CA",
+			about:  "Certificates in PEM that may have signed those of the servers it asks, beside the system's.",
+			absent: "those of the system alone",
+			secret: true,
+			set: func(v string) error {
+				c.EgressCA = v
+				if _, err := mail.ParseRoots([]byte(v)); err != nil {
+					return errors.New("must be certificates in PEM; the path of a file goes into GATEHOUSE_EGRESS_CA_FILE")
 				}
 				return nil
 			},
@@ -362,6 +596,21 @@ func (c *Config) contradictions() []error {
 	case !c.Embedded() && c.EmbeddedAsked:
 		wrong = append(wrong, errors.New("GATEHOUSE_EMBEDDED is for a server without GATEHOUSE_DATABASE_URL and GATEHOUSE_VALKEY_URL; unset it"))
 	}
+	switch token := c.ClientRegistration.Mode == provider.RegistrationToken; {
+	case token && c.ClientToken == "":
+		wrong = append(wrong, errors.New("GATEHOUSE_CLIENT_REGISTRATION_TOKEN is missing beside GATEHOUSE_CLIENT_REGISTRATION=token; set it"))
+	case !token && c.ClientToken != "":
+		wrong = append(wrong, errors.New("GATEHOUSE_CLIENT_REGISTRATION_TOKEN goes with GATEHOUSE_CLIENT_REGISTRATION=token; unset it"))
+	}
+	switch {
+	case c.KeyPublish < 2*c.JWKSMaxAge:
+		wrong = append(wrong, fmt.Errorf("GATEHOUSE_KEY_PUBLISH is %v, less than twice GATEHOUSE_JWKS_MAX_AGE (%v): a key would sign while it is unknown to some; set it to %v or more", c.KeyPublish, c.JWKSMaxAge, 2*c.JWKSMaxAge))
+	case c.KeyDeadline < c.KeyPublish:
+		wrong = append(wrong, fmt.Errorf("GATEHOUSE_KEY_DEADLINE is %v, before a key signs even without gateways; set it to GATEHOUSE_KEY_PUBLISH (%v) or more", c.KeyDeadline, c.KeyPublish))
+	case c.KeyLife <= c.KeyPublish:
+		wrong = append(wrong, fmt.Errorf("GATEHOUSE_KEY_LIFE is %v, and the next key is published for GATEHOUSE_KEY_PUBLISH (%v) of it; set it to more than that", c.KeyLife, c.KeyPublish))
+	}
+	wrong = append(wrong, c.contradictionsOfGRPC()...)
 	if !c.Embedded() {
 		if c.sends() || c.SMTPCA != "" || c.MailFrom != "" {
 			wrong = append(wrong, errors.New("GATEHOUSE_SMTP_URL, GATEHOUSE_SMTP_CA, GATEHOUSE_SMTP2GO_KEY and GATEHOUSE_MAIL_FROM are for gatehouse-worker, which sends the letters of this server; unset them here"))
@@ -389,6 +638,9 @@ func (c *Config) contradictions() []error {
 		wrong = append(wrong, fmt.Errorf("GATEHOUSE_URL is %s, not this machine, and there is no database; set GATEHOUSE_DATABASE_URL and GATEHOUSE_VALKEY_URL, or GATEHOUSE_EMBEDDED=yes to go without", c.URL))
 	}
 	for _, a := range []struct{ key, addr string }{{"GATEHOUSE_ADDR", c.Addr}, {"GATEHOUSE_GRPC_ADDR", c.GRPCAddr}} {
+		if a.addr == "" {
+			continue
+		}
 		if host, _, err := net.SplitHostPort(a.addr); err != nil || !loopback(host) {
 			wrong = append(wrong, fmt.Errorf("%s is %s, open to other machines, and there is no database; set GATEHOUSE_DATABASE_URL and GATEHOUSE_VALKEY_URL, or GATEHOUSE_EMBEDDED=yes to go without", a.key, a.addr))
 		}
@@ -473,6 +725,58 @@ func parseKey(v string) (Secret, error) {
 		return "", errors.New("must be 32 bytes as hex or base64; \"openssl rand -hex 32\" makes one")
 	}
 	return Secret(b), nil
+}
+
+// checkLink refuses what is no page that everybody can open.
+func checkLink(v string) error {
+	if u, err := url.Parse(v); err != nil || u.Scheme != "https" || u.Hostname() == "" || u.User != nil {
+		return fmt.Errorf("must be an address such as https://example.org/help, not %q", v)
+	}
+	return nil
+}
+
+// readLogo reads the logo that GATEHOUSE_LOGO names.
+func readLogo(path string) (web.Picture, error) {
+	if !filepath.IsAbs(path) {
+		return web.Picture{}, fmt.Errorf("must be an absolute path, not %q", path)
+	}
+	p, err := readPicture(path)
+	if err != nil {
+		return p, fmt.Errorf("names a file that %w", err)
+	}
+	return p, nil
+}
+
+// maxPictureFile is how much of a file is read to find that it is too large.
+const maxPictureFile = 1 << 20
+
+// readPicture reads a logo from a file. Its errors complete the sentence "a file
+// that …".
+func readPicture(path string) (web.Picture, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return web.Picture{}, fmt.Errorf("cannot be read: %w", err)
+	}
+	defer func() { _ = f.Close() }() // only read
+	b, err := io.ReadAll(io.LimitReader(f, maxPictureFile))
+	if err != nil {
+		return web.Picture{}, fmt.Errorf("cannot be read: %w", err)
+	}
+	return web.ReadPicture(b)
+}
+
+// parseAge reads a duration as Go writes it, or in days.
+func parseAge(v string) (time.Duration, error) {
+	d, err := time.ParseDuration(v)
+	if days, ok := strings.CutSuffix(v, "d"); ok {
+		var n uint64
+		n, err = strconv.ParseUint(days, 10, 16)
+		d = time.Duration(n) * 24 * time.Hour
+	}
+	if err != nil || d <= 0 {
+		return 0, fmt.Errorf("must be a time such as 90d, 36h or 15m, not %q", v)
+	}
+	return d, nil
 }
 
 func parseDomains(v string) ([]string, error) {

@@ -63,7 +63,7 @@ func (s *server) embed(ctx context.Context, sealer *mail.Sealer, valkeyURL strin
 	if err := s.registerDevClient(ctx); err != nil {
 		return nil, err
 	}
-	frame, err := web.NewFrame(s.config.Brand, web.Links{}, s.provider.Secure())
+	frame, err := web.NewFrame(s.config.Brand, s.config.Theme, s.config.Links, s.provider.Secure())
 	if err != nil {
 		return nil, err
 	}

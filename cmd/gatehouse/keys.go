@@ -6,6 +6,7 @@ import (
 	"flag"
 	"io"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/gatehouse-id/gatehouse/keys"
@@ -22,15 +23,33 @@ type keyRecord struct {
 	Signing   time.Time `json:"signing_at,omitzero"`
 	Retired   time.Time `json:"retired_at,omitzero"`
 	Gone      time.Time `json:"gone_at,omitzero"`
+	// WaitsFor names the gateways that it waits for until signing_at.
+	WaitsFor []string `json:"waits_for,omitempty"`
 }
 
-func recordsOfKeys(ks []keys.KeyInfo) []keyRecord {
+// outlook says what a key waits for.
+func (r keyRecord) outlook() string {
+	switch {
+	case r.State != string(keys.Published):
+		return ""
+	case len(r.WaitsFor) > 0:
+		return ", signs when they have fetched it, or on " + r.Signing.Format(time.RFC3339) + ": " + plain(strings.Join(r.WaitsFor, ", "))
+	default:
+		return ", signs from " + r.Signing.Format(time.RFC3339)
+	}
+}
+
+func recordsOfKeys(ks []keys.KeyInfo, gateways []storage.Gateway) []keyRecord {
 	rs := []keyRecord{}
 	for _, k := range ks {
-		rs = append(rs, keyRecord{
+		r := keyRecord{
 			ID: k.ID, Purpose: k.Purpose, Algorithm: k.Algorithm, State: string(k.State),
 			Published: k.PublishedAt, Signing: k.SigningAt, Retired: k.RetiredAt, Gone: k.GoneAt,
-		})
+		}
+		if k.Purpose == keys.PurposeSign && k.State == keys.Published {
+			r.WaitsFor = keys.Unseen(gateways, k.ID)
+		}
+		rs = append(rs, r)
 	}
 	return rs
 }
@@ -43,8 +62,8 @@ func keysListCommand() command {
 		define: func(fs *flag.FlagSet) action {
 			asJSON := fs.Bool("json", false, "print JSON")
 			return func(ctx context.Context, t terminal, _ []string) error {
-				return withKeeper(ctx, t, func(k *keys.Keeper, _ storage.Audit, _ time.Time) error {
-					return showKeys(t, *asJSON, k)
+				return withKeeper(ctx, t, func(k *keys.Keeper, sql storage.SQL, _ Config) error {
+					return showKeys(ctx, t, *asJSON, k, sql)
 				})
 			}
 		},
@@ -53,37 +72,56 @@ func keysListCommand() command {
 
 func keysRotateCommand() command {
 	return command{
-		name:    "keys rotate",
-		about:   "Publish the next signing keys now; they sign when everybody can have seen them",
-		example: "gatehouse keys rotate",
+		name:  "keys rotate",
+		about: "Publish the next signing keys now; they sign when everybody can have seen them",
+		example: "gatehouse keys rotate\n" +
+			"gatehouse keys rotate --emergency",
 		define: func(fs *flag.FlagSet) action {
 			asJSON := fs.Bool("json", false, "print JSON")
+			emergency := fs.Bool("emergency", false, "a signing key may be known to others: drop all of them, and have new ones sign at once. "+
+				"Every server refuses the tokens of the old keys within seconds; sessions and refresh tokens stay good. "+
+				"Gateways go on believing in the old keys for as long as they cache them, and some do not know the new ones until then")
 			return func(ctx context.Context, t terminal, _ []string) error {
-				return withKeeper(ctx, t, func(k *keys.Keeper, sql storage.Audit, now time.Time) error {
-					if err := k.Rotate(ctx); err != nil {
+				return withKeeper(ctx, t, func(k *keys.Keeper, sql storage.SQL, _ Config) error {
+					rotate := k.Rotate
+					if *emergency {
+						rotate = k.RotateEmergency
+					}
+					if err := rotate(ctx); err != nil {
 						return err
 					}
-					if err := keepEvent(ctx, sql, storage.Event{At: now, Kind: "keys.rotated"}); err != nil {
-						return err
-					}
-					return showKeys(t, *asJSON, k)
+					return showKeys(ctx, t, *asJSON, k, sql)
 				})
 			}
 		},
 	}
 }
 
-func showKeys(t terminal, asJSON bool, k *keys.Keeper) error {
-	rs := recordsOfKeys(k.Keys())
+func showKeys(ctx context.Context, t terminal, asJSON bool, k *keys.Keeper, sql storage.Gateways) error {
+	gateways, err := sql.ListGateways(ctx)
+	if err != nil {
+		return err
+	}
+	rs := recordsOfKeys(k.Keys(), gateways)
 	return t.show(asJSON, rs, func(w io.Writer) {
 		for _, r := range rs {
-			say(w, "%s\t%s\t%s\t%s\tsince %s\n", r.ID, r.Purpose, r.Algorithm, r.State, r.Published.Format(time.RFC3339))
+			say(w, "%s\t%s\t%s\t%s\tsince %s%s\n", r.ID, r.Purpose, r.Algorithm, r.State, r.Published.Format(time.RFC3339), r.outlook())
 		}
 	})
 }
 
+// openKeeper opens the rings. The server and the commands do it alike, because
+// whoever opens them lets them age.
+func openKeeper(ctx context.Context, c Config, sql storage.SQL, seal []byte, clock *storage.Clock, log *slog.Logger) (*keys.Keeper, error) {
+	return keys.New(ctx, keys.Config{
+		Store: sql, Gateways: sql, Audit: sql, SealKey: seal,
+		JWKSMaxAge: c.JWKSMaxAge, Publish: c.KeyPublish, Deadline: c.KeyDeadline, SignEvery: c.KeyLife,
+		Now: clock.Now, Log: log,
+	})
+}
+
 // withKeeper opens the rings for do.
-func withKeeper(ctx context.Context, t terminal, do func(*keys.Keeper, storage.Audit, time.Time) error) (err error) {
+func withKeeper(ctx context.Context, t terminal, do func(*keys.Keeper, storage.SQL, Config) error) (err error) {
 	c, err := readConfig(t)
 	if err != nil {
 		return err
@@ -101,9 +139,9 @@ func withKeeper(ctx context.Context, t terminal, do func(*keys.Keeper, storage.A
 	if err != nil {
 		return err
 	}
-	k, err := keys.New(ctx, keys.Config{Store: sql, SealKey: seal, Now: clock.Now, Log: slog.New(slog.NewTextHandler(t.err, nil))})
+	k, err := openKeeper(ctx, c, sql, seal, clock, slog.New(slog.NewTextHandler(t.err, nil)))
 	if err != nil {
 		return err
 	}
-	return do(k, sql, clock.Now())
+	return do(k, sql, c)
 }

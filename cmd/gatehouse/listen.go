@@ -53,9 +53,9 @@ func boundURL(h http.Handler) http.Handler {
 	})
 }
 
-// listen opens the address, which for localhost is one of IPv4 and one of IPv6:
-// browsers take either.
-func listen(ctx context.Context, addr string) ([]net.Listener, error) {
+// listen opens the address that the key of the environment names, which for
+// localhost is one of IPv4 and one of IPv6: browsers take either.
+func listen(ctx context.Context, key, addr string) ([]net.Listener, error) {
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {
 		return nil, err
@@ -77,9 +77,9 @@ func listen(ctx context.Context, addr string) ([]net.Listener, error) {
 				_ = l.Close() // nobody has used it
 			}
 			if errors.Is(err, syscall.EADDRINUSE) {
-				return nil, fmt.Errorf("GATEHOUSE_ADDR is %s, where another program listens; stop it or choose another port", addr)
+				return nil, fmt.Errorf("%s is %s, where another program listens; stop it or choose another port", key, addr)
 			}
-			return nil, fmt.Errorf("GATEHOUSE_ADDR is %s, where one cannot listen: %w", addr, err)
+			return nil, fmt.Errorf("%s is %s, where one cannot listen: %w", key, addr, err)
 		}
 	}
 	return open, nil

@@ -17,7 +17,7 @@ import (
 func serveLimits(t *testing.T, headerTime time.Duration) string {
 	t.Helper()
 	addr := "127.0.0.1:" + freePort(t)
-	ls, err := listen(context.Background(), addr)
+	ls, err := listen(context.Background(), "GATEHOUSE_ADDR", addr)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -112,7 +112,7 @@ func TestSlowClients(t *testing.T) {
 
 func TestListen(t *testing.T) {
 	addr := "localhost:" + freePort(t)
-	ls, err := listen(context.Background(), addr)
+	ls, err := listen(context.Background(), "GATEHOUSE_ADDR", addr)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -124,10 +124,10 @@ func TestListen(t *testing.T) {
 	if hasIPv6() && len(ls) != 2 {
 		t.Errorf("localhost is %d addresses, not IPv4 and IPv6", len(ls))
 	}
-	if _, err := listen(context.Background(), addr); err == nil || !strings.Contains(err.Error(), "another program listens; stop it or choose another port") {
+	if _, err := listen(context.Background(), "GATEHOUSE_ADDR", addr); err == nil || !strings.Contains(err.Error(), "another program listens; stop it or choose another port") {
 		t.Errorf("an address in use: %v", err)
 	}
-	if _, err := listen(context.Background(), "192.0.2.1:8080"); err == nil || !strings.Contains(err.Error(), "GATEHOUSE_ADDR is 192.0.2.1:8080") {
+	if _, err := listen(context.Background(), "GATEHOUSE_ADDR", "192.0.2.1:8080"); err == nil || !strings.Contains(err.Error(), "GATEHOUSE_ADDR is 192.0.2.1:8080") {
 		t.Errorf("an address of another machine: %v", err)
 	}
 }

@@ -207,7 +207,7 @@ func testMail(ctx context.Context, t terminal, to string, wait time.Duration) (s
 		if err != nil {
 			return sentRecord{}, err
 		}
-		l := mail.Letter{Kind: mail.Test, To: to, At: start}
+		l := mail.Letter{Kind: mail.Test, To: to, Language: c.Language, At: start}
 		if err := mail.SendNow(ctx, sender, c.Brand, l); err != nil {
 			return sentRecord{}, fmt.Errorf("the letter was not taken: %w", err)
 		}
@@ -250,7 +250,7 @@ func testWorker(ctx context.Context, c Config, to string, wait time.Duration) (e
 	if err != nil {
 		return err
 	}
-	id, sealed, err := sealer.Seal(mail.Letter{Kind: mail.Test, To: to, At: now, ExpiresAt: deadline})
+	id, sealed, err := sealer.Seal(mail.Letter{Kind: mail.Test, To: to, Language: c.Language, At: now, ExpiresAt: deadline})
 	if err != nil {
 		return err
 	}

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -32,6 +33,10 @@ func TestMain(m *testing.M) {
 // sends a request to a server in embedded mode, started by the first one with
 // the script's environment, and writes status line, headers and body to the
 // file resp. The values are a form: the query of a GET, else the body.
+//
+//	until PATTERN [-H header]... [-u id:secret] METHOD PATH [name=value]...
+//
+// does the same until the answer matches.
 //
 //	json NAME FILE KEY
 //
@@ -63,6 +68,7 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"http":   httpCommand,
+			"until":  untilCommand,
 			"json":   jsonCommand,
 			"repeat": repeatCommand,
 			"dns":    dnsCommand,
@@ -189,6 +195,23 @@ func httpCommand(ts *testscript.TestScript, neg bool, args []string) {
 	fmt.Fprintf(&out, "\n%s", content)
 	ts.Check(os.WriteFile(ts.MkAbs("resp"), out.Bytes(), 0o600))
 	ts.Logf("%s %s", resp.Proto, resp.Status)
+}
+
+// untilCommand repeats a request until the answer matches.
+func untilCommand(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) < 3 || neg {
+		ts.Fatalf("usage: until PATTERN ARGUMENTS OF HTTP...")
+	}
+	want := regexp.MustCompile("(?m)" + args[0])
+	for deadline := time.Now().Add(10 * time.Second); ; <-time.After(50 * time.Millisecond) {
+		httpCommand(ts, false, args[1:])
+		if want.MatchString(ts.ReadFile("resp")) {
+			return
+		}
+		if time.Now().After(deadline) {
+			ts.Fatalf("no answer matches %s after 10 s", args[0])
+		}
+	}
 }
 
 func jsonCommand(ts *testscript.TestScript, neg bool, args []string) {

@@ -1,24 +1,31 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"crypto/x509"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/gatehouse-id/gatehouse/api"
+	"github.com/gatehouse-id/gatehouse/denylist"
+	"github.com/gatehouse-id/gatehouse/egress"
 	"github.com/gatehouse-id/gatehouse/keys"
 	"github.com/gatehouse-id/gatehouse/login"
 	"github.com/gatehouse-id/gatehouse/mail"
 	"github.com/gatehouse-id/gatehouse/provider"
 	"github.com/gatehouse-id/gatehouse/storage"
 	"github.com/gatehouse-id/gatehouse/storage/valkey"
+	"github.com/gatehouse-id/gatehouse/text"
 	"github.com/gatehouse-id/gatehouse/web"
 )
 
@@ -56,9 +63,12 @@ type server struct {
 	clock    *storage.Clock
 	keeper   *keys.Keeper
 	relay    *mail.Relay
+	denylist *denylist.List
 	login    *login.Engine
 	provider *provider.Provider
 	handler  http.Handler
+	// api is the gRPC face, or nil.
+	api *api.Server
 	// ready is whether requests are welcome: from the first listener until
 	// shutdown begins.
 	ready atomic.Bool
@@ -113,7 +123,7 @@ func build(ctx context.Context, c Config, log *slog.Logger, out io.Writer) (_ *s
 		return nil, fmt.Errorf("GATEHOUSE_VALKEY_URL: %w", err)
 	}
 
-	if s.keeper, err = keys.New(ctx, keys.Config{Store: s.sql, SealKey: sealKey, Now: s.clock.Now, Log: log}); err != nil {
+	if s.keeper, err = openKeeper(ctx, c, s.sql, sealKey, s.clock, log); err != nil {
 		return nil, err
 	}
 	sealer, err := mail.NewSealer(mailKey)
@@ -125,7 +135,14 @@ func build(ctx context.Context, c Config, log *slog.Logger, out io.Writer) (_ *s
 	}); err != nil {
 		return nil, err
 	}
-	s.jobs = append(s.jobs, s.watchClock, s.rotateKeys, s.purge, s.relay.Run)
+	if s.denylist, err = denylist.New(ctx, denylist.Config{Revocations: s.sql, Fast: s.volatile, Now: s.clock.Now, Log: log}); err != nil {
+		return nil, err
+	}
+	s.jobs = append(s.jobs, s.watchClock, s.rotateKeys, s.purge, s.relay.Run, s.denylist.Run)
+	notices, err := s.openNotices(volatile.URL())
+	if err != nil {
+		return nil, err
+	}
 
 	factors, err := keys.NewSealer(sealKey)
 	if err != nil {
@@ -137,10 +154,12 @@ func build(ctx context.Context, c Config, log *slog.Logger, out io.Writer) (_ *s
 		Secret: s.keeper.Secret, SecretByID: s.keeper.SecretByID,
 		Seal: factors.Seal, Open: factors.Open,
 		Letter: func(l login.Letter) (storage.Letter, error) {
+			l.Language = cmp.Or(l.Language, c.Language)
 			id, sealed, err := sealer.Seal(mail.Letter(l))
 			return storage.Letter{ID: id, Sealed: sealed}, err
 		},
-		Mailed:    s.relay.Nudge,
+		// What ends sessions or grants is told to the person in a letter.
+		Mailed:    func() { s.relay.Nudge(); s.denylist.Nudge(); notices.Nudge() },
 		SignInURL: c.URL + "/login", Issuer: c.Brand,
 		Domains: c.RegistrationDomains, Closed: !c.registrationOpen(),
 		Bcrypt: c.Bcrypt, Proxied: len(c.TrustedProxies) > 0,
@@ -148,11 +167,25 @@ func build(ctx context.Context, c Config, log *slog.Logger, out io.Writer) (_ *s
 	}); err != nil {
 		return nil, err
 	}
+	outward, err := openEgress(c)
+	if err != nil {
+		return nil, err
+	}
+	registration := c.ClientRegistration
+	registration.Token = string(c.ClientToken)
 	var face *web.Web // which is asked for error pages only after it is made
 	if s.provider, err = provider.New(provider.Config{
-		Issuer: c.URL, Store: s.sql, Codes: s.volatile, Interactions: s.volatile, Keys: s.keeper,
-		ErrorPage:    func(w http.ResponseWriter, r *http.Request, e *provider.Error) { face.ErrorPage(w, r, e) },
+		Issuer: c.URL, Store: s.sql, Codes: s.volatile, Interactions: s.volatile, Proofs: s.volatile, Buckets: s.volatile, Keys: s.keeper,
+		ErrorPage: func(w http.ResponseWriter, r *http.Request, e *provider.Error) { face.ErrorPage(w, r, e) },
+		FormPost: func(w http.ResponseWriter, r *http.Request, action string, fields url.Values) {
+			face.FormPost(w, r, action, fields)
+		},
+		Egress:       outward,
+		Registration: registration,
+		UILocales:    text.Languages(),
 		From:         func(r *http.Request) (string, string) { return web.From(r, c.TrustedProxies) },
+		Denylist:     s.denylist,
+		SessionEnded: notices.Nudge,
 		RefreshLimit: c.RefreshLimit,
 		Now:          s.clock.Now, Log: log,
 	}); err != nil {
@@ -168,14 +201,14 @@ func build(ctx context.Context, c Config, log *slog.Logger, out io.Writer) (_ *s
 		Provider: s.provider, Login: s.login, Store: s.sql,
 		Secret:     s.secret(keys.PurposeCSRF),
 		SecretByID: s.secretByID(keys.PurposeCSRF),
-		Issuer:     c.URL, Brand: c.Brand, RegistrationOpen: c.registrationOpen(),
+		Issuer:     c.URL, Brand: c.Brand, Language: c.Language, Theme: c.Theme, Links: c.Links, RegistrationOpen: c.registrationOpen(),
 		TrustedProxies: c.TrustedProxies,
 		Ready:          s.isReady, Dev: dev, Now: s.clock.Now, Log: log,
 	}); err != nil {
 		return nil, err
 	}
 	s.handler = face.Handler()
-	return s, nil
+	return s, s.openGRPC(ctx)
 }
 
 // pendingLetters is the outbox as the relay reads it.
@@ -216,6 +249,19 @@ func (s *server) isReady(ctx context.Context) error {
 func (s *server) rotateKeys(ctx context.Context) error {
 	s.keeper.Run(ctx)
 	return nil
+}
+
+// openEgress makes what asks servers at the word of a client.
+func openEgress(c Config) (*egress.Client, error) {
+	e := egress.Config{Allow: c.EgressAllow}
+	if c.EgressCA != "" {
+		var err error
+		if e.Roots, err = x509.SystemCertPool(); err != nil {
+			return nil, fmt.Errorf("read the certificates of the system: %w", err)
+		}
+		e.Roots.AppendCertsFromPEM([]byte(c.EgressCA)) // which parseConfig has looked at
+	}
+	return egress.New(e)
 }
 
 // openValkey connects to Valkey, or starts one in this process.
@@ -263,6 +309,12 @@ const (
 	purgeAfter = 24 * time.Hour
 	// pendingAfter is how long a registration waits for proof of its mailbox.
 	pendingAfter = 7 * 24 * time.Hour
+	// noticesAfter is how long it is kept what became of the notice that a client
+	// was sent.
+	noticesAfter = 7 * 24 * time.Hour
+	// unusedAfter is how long a client that registered itself is kept without
+	// anybody signing in through it.
+	unusedAfter = 30 * 24 * time.Hour
 	// eventsAfter is how long audit events are kept.
 	eventsAfter = 400 * 24 * time.Hour
 )
@@ -292,6 +344,9 @@ func (s *server) purgeOnce(ctx context.Context) error {
 		func() (int, error) { return s.sql.DeleteExpiredSessions(ctx, now, purgeBatch) },
 		func() (int, error) { return s.sql.DeleteExpiredGrants(ctx, now.Add(-purgeAfter), purgeBatch) },
 		func() (int, error) { return s.sql.DeletePendingUsers(ctx, now.Add(-pendingAfter), purgeBatch) },
+		func() (int, error) { return s.sql.DeleteExpiredRevocations(ctx, now, purgeBatch) },
+		func() (int, error) { return s.sql.DeleteNotices(ctx, now.Add(-noticesAfter), purgeBatch) },
+		func() (int, error) { return s.sql.DeleteUnusedClients(ctx, now.Add(-unusedAfter), now, purgeBatch) },
 		func() (int, error) { return s.sql.DeleteEvents(ctx, now.Add(-eventsAfter), purgeBatch) },
 	} {
 		for {
@@ -317,12 +372,19 @@ const (
 )
 
 // Run serves until ctx ends, then stops in reverse: first the server is no
-// longer ready, then it takes no more requests and ends those it has, then the
-// jobs end, then the connections close.
+// longer ready, then it takes no more requests and calls and ends those it has,
+// then the jobs end, then the connections close.
 func (s *server) Run(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, s.close()) }()
-	listeners, err := listen(ctx, s.config.Addr)
+	listeners, err := listen(ctx, "GATEHOUSE_ADDR", s.config.Addr)
 	if err != nil {
+		return err
+	}
+	calls, err := s.listenGRPC(ctx)
+	if err != nil {
+		for _, l := range listeners {
+			_ = l.Close() // nobody has used it
+		}
 		return err
 	}
 	srv := newHTTPServer(s.handler, s.log)
@@ -333,6 +395,9 @@ func (s *server) Run(ctx context.Context) (err error) {
 	for _, l := range listeners {
 		g.Go(func() error { return serving(srv.Serve(l)) })
 	}
+	for _, l := range calls {
+		g.Go(func() error { return s.api.Serve(l) })
+	}
 	for _, job := range s.jobs {
 		g.Go(func() error { return job(jobs) })
 	}
@@ -340,16 +405,21 @@ func (s *server) Run(ctx context.Context) (err error) {
 		<-ending.Done()
 		defer stopJobs()
 		s.ready.Store(false)
+		if s.api != nil {
+			s.api.Leave()
+		}
 		s.log.Info("stopping")
 		if ctx.Err() != nil && !s.config.Embedded() { // not when the server failed by itself
 			time.Sleep(noticeTime)
 		}
 		drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
 		defer cancel()
+		stopped := make(chan error, 1)
+		go func() { stopped <- s.stopGRPC(drain) }()
 		if err := srv.Shutdown(drain); err != nil {
-			return errors.Join(fmt.Errorf("requests were cut off after %v: %w", drainTime, err), srv.Close())
+			return errors.Join(fmt.Errorf("requests were cut off after %v: %w", drainTime, err), srv.Close(), <-stopped)
 		}
-		return nil
+		return <-stopped
 	})
 	s.ready.Store(true)
 	s.announce()

@@ -127,7 +127,7 @@ func TestShutdownDrains(t *testing.T) {
 
 func TestAddressInUse(t *testing.T) {
 	c := embeddedConfig(t)
-	ls, err := listen(context.Background(), c.Addr)
+	ls, err := listen(context.Background(), "GATEHOUSE_ADDR", c.Addr)
 	if err != nil {
 		t.Fatal(err)
 	}

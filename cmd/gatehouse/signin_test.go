@@ -67,8 +67,8 @@ func (b *browser) open(address string) { b.t.Helper(); b.read(b.http.Get(address
 
 var hidden = regexp.MustCompile(`<input type="hidden" name="([^"]*)" value="([^"]*)">`)
 
-// submit posts the form with the id, which must be on the page.
-func (b *browser) submit(id string, values url.Values) {
+// form is the form with the id, which must be on the page, filled in.
+func (b *browser) form(id string, values url.Values) *http.Request {
 	b.t.Helper()
 	form := regexp.MustCompile(`(?s)<form [^>]*id="` + id + `" method="post" action="([^"]*)".*?</form>`).FindStringSubmatch(b.page)
 	if form == nil {
@@ -83,7 +83,13 @@ func (b *browser) submit(id string, values url.Values) {
 	}
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	req.Header.Set("Origin", b.base)
-	b.read(b.http.Do(req))
+	return req
+}
+
+// submit posts a form.
+func (b *browser) submit(id string, values url.Values) {
+	b.t.Helper()
+	b.read(b.http.Do(b.form(id, values)))
 }
 
 var letterCode = regexp.MustCompile(`letter-code">([0-9 ]+)<`)
@@ -142,6 +148,11 @@ func signIn(t *testing.T, alg string) {
 		return code != nil
 	})
 	b.submit("verify-form", url.Values{"code": {code[1]}})
+	later := regexp.MustCompile(`id="protect-later" href="([^"]*)"`).FindStringSubmatch(b.page)
+	if later == nil {
+		t.Fatalf("the new account is not offered a second factor:\n%s", b.page)
+	}
+	b.open(c.URL + html.UnescapeString(later[1]))
 	b.submit("consent-form", url.Values{"decision": {"allow"}, "remember": {"1"}})
 	if b.app == nil || b.app.Query().Get("state") != "state" || b.app.Query().Get("iss") != c.URL {
 		t.Fatalf("the app was sent %v", b.app)

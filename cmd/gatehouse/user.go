@@ -31,6 +31,8 @@ type userRecord struct {
 	Password      string    `json:"password,omitempty"` // only when it is made
 	CreatedAt     time.Time `json:"created_at"`
 	UpdatedAt     time.Time `json:"updated_at"`
+	// The rest has the names of the claims.
+	storage.Profile
 }
 
 func recordOfUser(u storage.User) userRecord {
@@ -38,6 +40,7 @@ func recordOfUser(u storage.User) userRecord {
 		ID: u.ID, Email: u.Email, EmailVerified: u.EmailVerified(), Name: u.Name, Status: string(u.Status),
 		SecondFactor: u.SecondFactor,
 		CreatedAt:    u.CreatedAt, UpdatedAt: u.UpdatedAt,
+		Profile: u.Profile,
 	}
 }
 
@@ -53,6 +56,7 @@ func (r userRecord) text(w io.Writer) {
 	if r.Password != "" {
 		say(w, "password\t%s\n", r.Password)
 	}
+	profileText(w, r.Profile)
 	say(w, "created\t%s\n", r.CreatedAt.Format(time.RFC3339))
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -178,7 +179,7 @@ func (c userChange) letters(t terminal, config Config, u storage.User, now time.
 	if err != nil {
 		return nil, err
 	}
-	l := mail.Letter{Kind: c.letter, To: u.Email, Link: config.URL + "/login", At: now, ExpiresAt: now.Add(noticeLife)}
+	l := mail.Letter{Kind: c.letter, To: u.Email, Link: config.URL + "/login", Language: cmp.Or(u.Profile.Locale, config.Language), At: now, ExpiresAt: now.Add(noticeLife)}
 	id, sealed, err := sealer.Seal(l)
 	if err != nil {
 		return nil, err
