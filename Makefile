@@ -19,12 +19,15 @@ FUZZTIME ?= 1m
 build       = CGO_ENABLED=0 go build -trimpath -tags nomsgpack -ldflags='-s -w'
 golangci    = go tool -modfile=tools/lint/go.mod golangci-lint
 sqlc        = CGO_ENABLED=0 go tool -modfile=tools/go.mod sqlc
+buf         = go tool -modfile=tools/buf/go.mod buf
+# Where the Go of the contracts goes.
+PROTO_OUT  ?= .
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test race lint generate cover fuzz bench clean .install
+.PHONY: help run build test test-clients race lint generate proto proto-lint .proto-imports cover fuzz bench clean .install
 
 help: ## list these tasks
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: build ## build the server and start it with no configuration, at http://localhost:8080
 	@./bin/gatehouse serve
@@ -34,8 +37,11 @@ build: ## build bin/gatehouse and bin/gatehouse-worker
 	$(build) -o bin/gatehouse-worker ./cmd/worker
 
 test: .install ## install the servers that are missing (Debian, Ubuntu) and run every test
-	@mkdir -p artifacts
-	go test -timeout 20m $(if $(RACE),-race) $(if $(COVER),-coverprofile=$(COVER) -coverpkg=./...) $(TEST) $(PKG)
+	@mkdir -p artifacts && rm -rf artifacts/_artifacts
+	go test -timeout 20m -artifacts -outputdir=$(CURDIR)/artifacts $(if $(RACE),-race) $(if $(COVER),-coverprofile=$(abspath $(COVER)) -coverpkg=./...) $(TEST) $(PKG)
+
+test-clients: .install ## run the tests with software of others: Go and npm libraries, Chromium, Apache
+	go test -timeout 20m $(TEST) ./clients
 
 race: ## the same with the race detector
 	@$(MAKE) --no-print-directory test RACE=1
@@ -50,9 +56,27 @@ lint: ## gofmt, go vet and golangci-lint
 	go vet ./...
 	$(golangci) run ./...
 
-generate: ## write the generated code anew
+generate: proto ## write the generated code anew
 	$(sqlc) generate -f storage/sqlc.yaml
 	go generate ./...
+
+# What the contracts import is copied from the source of a Go module: buf
+# downloads nothing.
+.proto-imports:
+	@mkdir -p artifacts/proto/buf/validate
+	@source=$$(cd tools/buf && go mod download && go list -m -f '{{.Dir}}' github.com/bufbuild/protovalidate) && \
+		install -m 644 "$$source/proto/protovalidate/buf/validate/validate.proto" artifacts/proto/buf/validate/
+
+proto: .proto-imports ## write the Go of the contracts of the gRPC API
+	$(buf) generate --output $(PROTO_OUT)
+
+proto-lint: .proto-imports ## lint the contracts, and look for changes that break clients of the last release
+	$(buf) lint
+	@tag=$$(git describe --tags --abbrev=0 2>/dev/null) || { echo "There is no release yet that a change could break."; exit 0; }; \
+		git cat-file -e "$$tag:buf.yaml" 2>/dev/null || { echo "$$tag has no contracts that a change could break."; exit 0; }; \
+		before=$$(mktemp -d) && trap 'rm -rf "$$before"' EXIT && \
+		git archive "$$tag" api buf.yaml | tar -x -C "$$before" && mkdir -p "$$before/artifacts" && cp -R artifacts/proto "$$before/artifacts/" && \
+		echo "$(buf) breaking --against $$tag" && $(buf) breaking --against "$$before"
 
 fuzz: ## run each fuzz test for FUZZTIME
 	@set -e; for package in $$(go list ./...); do \
@@ -64,6 +88,10 @@ fuzz: ## run each fuzz test for FUZZTIME
 
 bench: ## run the benchmarks
 	go test -run '^$$' -bench . -benchmem $(filter ./%,$(PKG))
+
+bench-gateway: .install ## measure what a gateway's check costs, and how long a revoked token is let in
+	go test -run '^$$' -bench GatewayCheck -benchmem ./provider
+	GATEHOUSE_TEST_SLOW=1 go test -run TestRevocationLag -v ./cmd/gatehouse | grep -E 'revocations:|^(---|ok|FAIL)|    ---'
 
 clean: ## remove what was built
 	rm -rf bin artifacts

@@ -6,27 +6,32 @@
 //  1. storage is the vocabulary: plain records and small contracts, saying what
 //     is remembered where.
 //  2. login proves who a person is; consent knows what they agreed to; keys owns
-//     signing; none of them knows HTTP or OAuth.
+//     signing; denylist knows which tokens are stopped; none of them knows HTTP
+//     or OAuth.
 //  3. provider speaks OAuth and OpenID Connect and is the only package that has
 //     heard of fosite, the protocol engine.
-//  4. web is the face of these engines: gin and HTML.
+//  4. web and api are two faces of these engines: gin and HTML in one, gRPC in
+//     the other.
 //  5. cmd/gatehouse/serve.go builds everything, once, in one function.
 //
 // A package imports lower rows of this table only, never sideways or up, and
 // only where the lines below it say so. The test in layers_test.go holds it.
 //
-//	row 4   cmd/gatehouse                cmd/worker     commands
-//	row 3   web                                         faces
-//	row 2   provider   login                            rules
-//	row 1   consent    keys              mail           parts
-//	row 0   storage, its drivers, migrations            memory
+//	row 4   cmd/gatehouse                              cmd/worker     commands
+//	row 3   web            api                                      faces
+//	row 2   provider       login                                    rules
+//	row 1   consent    denylist    keys    egress      mail         parts
+//	row 0   storage, its drivers, migrations           text         memory, sentences
 //
-//	web                     imports provider, login, consent, storage
-//	provider                imports consent, keys, storage
-//	login, consent, keys    import storage
+//	web                     imports provider, login, consent, denylist, storage, text
+//	api                     imports provider, login, consent, denylist, storage
+//	provider                imports consent, denylist, egress, keys, storage
+//	login, consent,
+//	denylist, keys          import storage
 //	the drivers             import storage and migrations, and are imported by
 //	                        commands alone
-//	mail, storage           import nothing of ours
+//	mail                    imports text
+//	egress, text, storage   import nothing of ours
 //	cmd/gatehouse           imports all; cmd/worker imports mail
 //
 // provider and login do not know each other. They meet in one record,

@@ -21,17 +21,22 @@ const module = "github.com/gatehouse-id/gatehouse"
 var layers = map[string][]string{
 	"storage":    {"migrations"}, // the SQL drivers migrate
 	"migrations": {},
-	"mail":       {},
+	"egress":     {},
+	"text":       {},
+	"mail":       {"text"},
 	"keys":       {"storage"},
 	"consent":    {"storage"},
+	"denylist":   {"storage"},
 	"login":      {"storage"},
-	"provider":   {"consent", "keys", "storage"},
-	"web":        {"consent", "login", "provider", "storage"},
-	"api":        {"consent", "login", "provider", "storage"},
+	"provider":   {"consent", "denylist", "egress", "keys", "storage"},
+	"web":        {"consent", "denylist", "login", "provider", "storage", "text"},
+	"api":        {"consent", "denylist", "login", "provider", "storage"},
+
+	"examples": {"api"}, // an app has the contract, and nothing else
 
 	"cmd/worker": {"mail", "internal/telemetry"},
 	"cmd/gatehouse": {
-		"api", "consent", "internal/telemetry", "keys", "login", "mail", "migrations", "provider", "storage", "web",
+		"api", "consent", "denylist", "egress", "internal/telemetry", "keys", "login", "mail", "migrations", "provider", "storage", "text", "web",
 	},
 }
 
@@ -39,7 +44,7 @@ var layers = map[string][]string{
 var confined = map[string][]string{
 	"github.com/ory/fosite":          {"provider"},
 	"github.com/gin-gonic/gin":       {"web"},
-	"google.golang.org/grpc":         {"api", "cmd"},
+	"google.golang.org/grpc":         {"api", "cmd", "examples"},
 	"github.com/jackc/pgx/v5":        {"storage", "migrations", "internal/testenv", "cmd"},
 	"github.com/valkey-io/valkey-go": {"storage", "internal/testenv", "cmd"},
 	"github.com/hibiken/asynq":       {"mail"},
@@ -143,7 +148,14 @@ func TestOffences(t *testing.T) {
 		{"web does not import mail", "web", module + "/mail", false},
 		{"web/dev counts as web", "web/dev", module + "/mail", false},
 		{"web imports web/dev", "web", module + "/web/dev", true},
-		{"mail imports nothing of ours", "mail", module + "/storage", false},
+		{"mail imports the sentences", "mail", module + "/text", true},
+		{"mail imports nothing else of ours", "mail", module + "/storage", false},
+		{"web imports the sentences", "web", module + "/text", true},
+		{"the sentences import nothing of ours", "text", module + "/storage", false},
+		{"login does not know the sentences", "login", module + "/text", false},
+		{"egress imports nothing of ours", "egress", module + "/storage", false},
+		{"provider imports egress", "provider", module + "/egress", true},
+		{"web does not import egress", "web", module + "/egress", false},
 		{"the command imports a driver", "cmd/gatehouse", module + "/storage/valkey", true},
 		{"the command imports mail", "cmd/gatehouse", module + "/mail", true},
 		{"the command does not import test servers", "cmd/gatehouse", module + "/internal/testenv", false},
