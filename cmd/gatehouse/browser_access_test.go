@@ -112,6 +112,7 @@ func pageStates(t *testing.T, base string) []pageState {
 // with text of twice the size and with more space in it; from left to right and
 // from right to left, in words as long as they come and in another script.
 func TestBrowserPages(t *testing.T) {
+	t.Parallel()
 	browser := chromium(t)
 	c := embeddedConfig(t)
 	started(t, c)
@@ -223,6 +224,7 @@ func TestBrowserPages(t *testing.T) {
 // What colours and paper are left to the reader: pages say everything in forced
 // colours, and print what is worth printing.
 func TestBrowserMedia(t *testing.T) {
+	t.Parallel()
 	browser := chromium(t)
 	c := embeddedConfig(t)
 	started(t, c)
@@ -311,6 +313,7 @@ func TestBrowserMedia(t *testing.T) {
 
 // A password manager knows the form by these, and no field is hidden from it.
 func TestBrowserAutofill(t *testing.T) {
+	t.Parallel()
 	browser := chromium(t)
 	c := embeddedConfig(t)
 	started(t, c)

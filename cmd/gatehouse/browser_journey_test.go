@@ -30,6 +30,7 @@ type journey struct {
 
 // Every flow from end to end, as people meet it.
 func TestBrowser(t *testing.T) {
+	t.Parallel()
 	browser := chromium(t)
 	for _, tt := range []struct {
 		name    string

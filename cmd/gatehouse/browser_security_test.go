@@ -24,6 +24,7 @@ import (
 // An app on another origin: Chromium holds what follows a form against
 // form-action (CSP3), so that its own page is where a wrong one would show.
 func TestBrowserOtherOrigin(t *testing.T) {
+	t.Parallel()
 	browser := chromium(t)
 	c := embeddedConfig(t)
 	started(t, c)
@@ -96,6 +97,7 @@ func TestBrowserOtherOrigin(t *testing.T) {
 
 // What a browser is there to prevent, and whether it does.
 func TestBrowserSecurity(t *testing.T) {
+	t.Parallel()
 	browser := chromium(t)
 	c := embeddedConfig(t)
 	s := started(t, c)
@@ -479,6 +481,7 @@ func (p *person) setCookies(base string, jar map[string]*network.Cookie) {
 // Two tabs of one browser are two flows, and what happens in one leaves the other
 // alone.
 func TestBrowserTabs(t *testing.T) {
+	t.Parallel()
 	browser := chromium(t)
 	c := embeddedConfig(t)
 	started(t, c)

@@ -47,6 +47,7 @@ func (l *ledger) String() string {
 // and in no audit event, and nothing in the database's files opens anything.
 // The address of the person stands in no log either.
 func TestCanaries(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	c := embeddedConfig(t)
 	var log ledger

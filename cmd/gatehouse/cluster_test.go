@@ -373,6 +373,7 @@ func together(ask func(i int) answer) []answer {
 // TestCluster is what must hold however many processes there are, and however
 // many ask at once. The client impatient has a grace that a test can outwait.
 func TestCluster(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name string
 		open func(*testing.T) *cluster

@@ -43,6 +43,7 @@ const (
 // What a machine without power loses is another matter, which SQLite's
 // synchronous and PostgreSQL's fsync decide and no test here can show.
 func TestCrash(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name string
 		open func(*testing.T) *cluster

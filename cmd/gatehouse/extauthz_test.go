@@ -118,6 +118,7 @@ func valueOf(headers []*core.HeaderValueOption, name string) string {
 
 // TestExternalAuthorization asks over gRPC what Envoy asks.
 func TestExternalAuthorization(t *testing.T) {
+	t.Parallel()
 	d := newDoor(t)
 	now, sum := d.clock.Now(), sha256.Sum256([]byte("robot's secret"))
 	if err := d.sql.CreateClient(t.Context(), storage.Client{

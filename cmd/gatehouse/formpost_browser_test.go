@@ -20,6 +20,7 @@ import (
 // browser's own rules: its Content-Security-Policy lets the page post to the app
 // and nothing else, and without scripts there is a button.
 func TestFormPostInBrowser(t *testing.T) {
+	t.Parallel()
 	browser := chromium(t)
 	c := embeddedConfig(t)
 	s := started(t, c)

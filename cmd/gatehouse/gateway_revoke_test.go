@@ -47,6 +47,7 @@ func (g *guarded) checkAt(t *testing.T, i int, token string) int {
 // TestRevocationAtTheGateway ends tokens in every way there is, at one of two
 // servers or by an operator's command, and asks both at /gateway/check.
 func TestRevocationAtTheGateway(t *testing.T) {
+	t.Parallel()
 	g := newGuarded(t, 2)
 	g.command(t, "client", "create", "--id", "pad", "--name", "Pad", "--public", "--redirect-uri", callback,
 		"--scope", "openid offline_access notes", "--resource", notesAPI)

@@ -396,6 +396,7 @@ func (g *guarded) tls(t *testing.T) *httptest.Server {
 
 // TestGateways starts each program with its recipe before an API.
 func TestGateways(t *testing.T) {
+	t.Parallel()
 	g := newGuarded(t, 2)
 	back := newBackend(t)
 	t.Run("1 MB of headers for Gatehouse itself", func(t *testing.T) {

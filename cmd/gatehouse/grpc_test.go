@@ -102,6 +102,7 @@ func grpcConfig(t *testing.T, environ ...string) Config {
 // TestGRPCWalk runs what docs/grpc.md tells its reader to type, and compares what
 // it says they will read. An … stands for any text.
 func TestGRPCWalk(t *testing.T) {
+	t.Parallel()
 	page, err := os.ReadFile("../../docs/grpc.md")
 	if err != nil {
 		t.Fatal(err)
@@ -156,6 +157,7 @@ func TestGRPCWalk(t *testing.T) {
 
 // TestGRPCExample runs the example app, as a person at a terminal would.
 func TestGRPCExample(t *testing.T) {
+	t.Parallel()
 	example := filepath.Join(t.TempDir(), "example")
 	if out, err := exec.Command("go", "build", "-o", example, "../../examples/grpc").CombinedOutput(); err != nil {
 		t.Fatalf("build the example: %v\n%s", err, out)

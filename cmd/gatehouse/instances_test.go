@@ -34,6 +34,7 @@ import (
 // TestInstances is what two processes on one PostgreSQL and one Valkey owe each
 // other beside what [TestCluster] holds.
 func TestInstances(t *testing.T) {
+	t.Parallel()
 	c := clustered(t, 2)
 	c.client(t, "notes")
 	var robots []robot // a client whose assertion is replayed is taken for a guesser
@@ -324,6 +325,7 @@ func (c *cluster) postgres(t *testing.T) *sql.DB {
 // goes on while the schema changes, the tests of migrations hold: they write in
 // its words afterwards.
 func TestOldSchema(t *testing.T) {
+	t.Parallel()
 	valkeyURL := testenv.Valkey(t)
 	c := newCluster(t, 2, valkeyURL, "GATEHOUSE_DATABASE_URL="+testenv.Postgres(t), "GATEHOUSE_VALKEY_URL="+valkeyURL,
 		"GATEHOUSE_SEAL_KEY="+hexKey, "GATEHOUSE_MAIL_KEY="+hexKey)

@@ -195,6 +195,7 @@ func noticeEvents(t *testing.T, sql storage.SQL, client string) map[string]int {
 // TestBackchannel is what happens when an app's server does not do what it
 // should.
 func TestBackchannel(t *testing.T) {
+	t.Parallel()
 	good, dead, broken := newBackchannel(t), newBackchannel(t), newBackchannel(t)
 	gone := make(chan struct{})
 	t.Cleanup(func() { close(gone) }) // before the server closes, which waits
@@ -301,6 +302,7 @@ func TestBackchannel(t *testing.T) {
 
 // TestBackchannelCrash kills a server in the middle of telling.
 func TestBackchannelCrash(t *testing.T) {
+	t.Parallel()
 	rp := newBackchannel(t)
 	asked := make(chan struct{}, 10)
 	rp.does(func(_ http.ResponseWriter, r *http.Request) {

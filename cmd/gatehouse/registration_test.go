@@ -22,6 +22,7 @@ import (
 // What an operator sets decides who registers, what the server fetches for a
 // client, and when a client nobody uses is gone.
 func TestClientsRegister(t *testing.T) {
+	t.Parallel()
 	png := []byte("\x89PNG\r\n\x1a\n and the rest of it")
 	logos := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(png) }))
 	defer logos.Close()

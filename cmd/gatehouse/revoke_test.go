@@ -17,6 +17,7 @@ import (
 // TestRevocationEverywhere ends tokens at one of two servers, or by an
 // operator's command, and asks the other.
 func TestRevocationEverywhere(t *testing.T) {
+	t.Parallel()
 	c := clustered(t, 2)
 	c.client(t, "notes")
 	sql := c.open(t)

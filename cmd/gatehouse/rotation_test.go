@@ -34,6 +34,7 @@ var quickKeys = []string{
 // not by go-oidc; not by the processes themselves. Then a gateway that has not
 // fetched the next key holds it back.
 func TestRotation(t *testing.T) {
+	t.Parallel()
 	rotations := 5
 	if os.Getenv("GATEHOUSE_TEST_SLOW") != "" {
 		rotations = 20
@@ -113,6 +114,7 @@ func TestRotation(t *testing.T) {
 // TestEmergency has a signing key known to others, on three processes as they
 // are configured by default.
 func TestEmergency(t *testing.T) {
+	t.Parallel()
 	c := clustered(t, 3)
 	c.client(t, "notes")
 	c.start(t)

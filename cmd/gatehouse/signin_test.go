@@ -97,6 +97,7 @@ var letterCode = regexp.MustCompile(`letter-code">([0-9 ]+)<`)
 // The main job: a person registers, proves the mailbox, agrees, and is signed
 // in to an app that knows nothing of us but what discovery tells.
 func TestSignIn(t *testing.T) {
+	t.Parallel()
 	for _, alg := range []string{"ES256", "RS256"} {
 		t.Run(alg, func(t *testing.T) { signIn(t, alg) })
 	}

@@ -22,6 +22,7 @@ import (
 // TestVerifiers is APIs that have no gateway and verify access tokens by
 // themselves. They know our discovery document and nothing else of us.
 func TestVerifiers(t *testing.T) {
+	t.Parallel()
 	g := newGuarded(t, 1)
 	ada, idToken := g.ada(t)
 	robot := g.robot(t, "notes other", notesAPI)
