@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"math"
 	"net"
 	"net/url"
 	"os"
@@ -543,12 +544,21 @@ func TestCheckAllocatesLittle(t *testing.T) {
 	l := s.idle(t, func(c *denylist.Config) { c.Fast = fast })
 	b, _ := bearer()
 	ctx := t.Context()
-	trip := testing.AllocsPerRun(200, func() {
+	// The client's own goroutines allocate now and then: the least of several
+	// counts is ours.
+	least := func(do func()) float64 {
+		n := math.Inf(1)
+		for range 5 {
+			n = min(n, testing.AllocsPerRun(100, do))
+		}
+		return n
+	}
+	trip := least(func() {
 		if _, _, err := fast.Denied(ctx, b); err != nil {
 			t.Fatal(err)
 		}
 	})
-	check := testing.AllocsPerRun(200, func() { expect(t, l, b, nil) })
+	check := least(func() { expect(t, l, b, nil) })
 	t.Logf("%.0f allocations, of them %.0f for the trip", check, trip)
 	if check-trip > 6 {
 		t.Errorf("a check makes %.0f allocations of its own", check-trip)

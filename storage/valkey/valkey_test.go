@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"io"
+	"math"
 	"net"
 	"net/url"
 	"os"
@@ -500,13 +501,21 @@ func (w *line) commands(word string) int {
 
 // A check of an access token is on the way of every request to every gateway.
 func TestDeniedAllocatesLittle(t *testing.T) {
+	if raceDetector {
+		t.Skip("the race detector allocates too: what is counted would not be ours")
+	}
 	d := open(t, testenv.Valkey(t))
 	b := storage.Bearer{JTI: "0197f2a8.7.c0ffee", GrantID: "0197f2a8", ClientID: "client", IssuedAt: time.Now()}
-	n := testing.AllocsPerRun(100, func() {
-		if _, _, err := d.Denied(t.Context(), b); err != nil {
-			t.Fatal(err)
-		}
-	})
+	// The client's own goroutines allocate now and then, for pings and
+	// connections: the least of several counts is ours.
+	n := math.Inf(1)
+	for range 10 {
+		n = min(n, testing.AllocsPerRun(100, func() {
+			if _, _, err := d.Denied(t.Context(), b); err != nil {
+				t.Fatal(err)
+			}
+		}))
+	}
 	t.Logf("%.0f allocations", n)
 	if n > 10 {
 		t.Errorf("it makes %.0f allocations", n)
