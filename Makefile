@@ -7,6 +7,7 @@
 #   TEST      further flags of go test, such as TEST='-run Refresh -v'
 #   INSTALL   no keeps the tests from installing packages of the system
 #   FUZZTIME  how long each fuzz test runs
+#   SOAKTIME  how long make soak takes
 
 PKG      ?= ./... github.com/ory/x/...
 RACE     ?=
@@ -14,6 +15,7 @@ COVER    ?=
 TEST     ?=
 INSTALL  ?= yes
 FUZZTIME ?= 1m
+SOAKTIME ?= 10m
 
 # One static file, without a debugger's tables and gin's MessagePack.
 build       = CGO_ENABLED=0 go build -trimpath -tags nomsgpack -ldflags='-s -w'
@@ -23,8 +25,11 @@ buf         = go tool -modfile=tools/buf/go.mod buf
 # Where the Go of the contracts goes.
 PROTO_OUT  ?= .
 
+# What make profile draws.
+profiled    = (Register|Login|ResetPassword,_one_before)
+
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-clients race lint generate proto proto-lint .proto-imports cover fuzz bench clean .install
+.PHONY: help run build test test-clients race lint generate proto proto-lint .proto-imports cover fuzz bench bench-grpc bench-gateway profile soak clean .install
 
 help: ## list these tasks
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -86,8 +91,31 @@ fuzz: ## run each fuzz test for FUZZTIME
 		done; \
 	done
 
-bench: ## run the benchmarks
-	go test -run '^$$' -bench . -benchmem $(filter ./%,$(PKG))
+bench: .install ## run the benchmarks
+	go test -timeout 60m -run '^$$' -bench . -benchmem $(filter ./%,$(PKG))
+
+bench-grpc: .install ## print what each gRPC call costs, as a table
+	go test -timeout 60m -run '^$$' -bench RPC -benchtime 3s ./api
+
+# The profiles are of the calls alone. What is allocated is looked at in a run
+# of its own, which is slower for it.
+profile: ## draw what Register, Login and ResetPassword do, by time and by memory, into docs/benchmarks
+	@test '$(INSTALL)' = no || .ci/install dot
+	@rm -rf artifacts/profile && mkdir -p artifacts/profile docs/benchmarks
+	go test -c -o artifacts/profile/api.test ./api
+	cd api && export GATEHOUSE_PROFILE='$(CURDIR)/artifacts/profile' && \
+		../artifacts/profile/api.test -test.run '^$$' -test.bench 'RPC/(nothing|bcrypt)/$(profiled)$$' -test.benchtime 8s && \
+		../artifacts/profile/api.test -test.run '^$$' -test.bench 'RPC/nothing/$(profiled)$$' -test.benchtime 1000x -test.memprofilerate 1
+	@set -e; cd artifacts/profile; for method in register login resetpassword; do \
+		for hash in nothing bcrypt; do \
+			go tool pprof -svg -nodecount 60 -output ../../docs/benchmarks/$$method-$$hash-cpu.svg $$method-$$hash-cpu.pprof; \
+		done; \
+		go tool pprof -svg -nodecount 60 -sample_index alloc_space -ignore runtime/pprof -base $$method-nothing-before.pprof \
+			-output ../../docs/benchmarks/$$method-nothing-heap.svg $$method-nothing-heap.pprof; \
+	done
+
+soak: .install ## call everything for SOAKTIME, and see that neither memory nor goroutines grow
+	GATEHOUSE_TEST_SOAK=$(SOAKTIME) go test -timeout 0 -count 1 -run TestSoak -v ./api
 
 bench-gateway: .install ## measure what a gateway's check costs, and how long a revoked token is let in
 	go test -run '^$$' -bench GatewayCheck -benchmem ./provider

@@ -24,6 +24,7 @@ import (
 	"golang.org/x/crypto/argon2"
 	"golang.org/x/crypto/bcrypt"
 	"google.golang.org/grpc"
+	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/protobuf/proto"
 
 	authv1 "github.com/gatehouse-id/gatehouse/api/gatehouse/auth/v1"
@@ -37,23 +38,32 @@ import (
 // calls alone.
 const profileDir = "GATEHOUSE_PROFILE"
 
-// What a call may cost beside its password hashes (see docs/benchmarks.md).
-// Allocations are the same on every machine, so more of them is an error; time
-// is not, so it is printed beside its target.
+// What a call is to cost beside its password hashes at most. What is printed is
+// what was measured, and its target.
 const (
-	maxAllocs = 400
-	maxBytes  = 40_000
-	otherCPU  = 300 * time.Microsecond
+	wantAllocs = 400
+	wantBytes  = 40_000
+	otherCPU   = 300 * time.Microsecond
 )
 
-// BenchmarkRPC prints, for every method that a person signs in by, what the
-// table in docs/benchmarks.md says of it: over bufconn, on PostgreSQL and Valkey,
-// with no hash, with bcrypt and with argon2id.
+// moreAllocs is how far above its target a method may be before that is an
+// error: allocations are the same on every machine.
+const moreAllocs = 1.15
+
+// callers is how many call at once, as in the measurement that ours is compared
+// with.
+const callers = 12
+
+// BenchmarkRPC prints a row for every method that a person signs in by: over
+// bufconn, on PostgreSQL and Valkey, with no hash, with bcrypt and with argon2id.
 func BenchmarkRPC(b *testing.B) {
 	for _, k := range hashings {
 		b.Run(k.name, func(b *testing.B) {
 			s := newStand(b, k)
 			for _, m := range measured {
+				if m.cpu == 0 && k.bare != nil {
+					continue // it is no method, and hashes nothing
+				}
 				b.Run(m.name, func(b *testing.B) { s.measure(b, m) })
 			}
 			s.print()
@@ -109,7 +119,8 @@ func (n nothing) Matches(hash, password string) (bool, error) {
 	return hash == password, nil
 }
 
-// A method is one row of the table.
+// A method is one row of the table; without a target for the processor's time it
+// is no method, but a part of all.
 type method struct {
 	name string
 	// passes are the password hashes that a call makes or checks.
@@ -140,7 +151,32 @@ func of[Q, R proto.Message](send func(context.Context, Q, ...grpc.CallOption) (R
 	}}
 }
 
+// The first three are what every method is made of.
 var measured = []method{
+	{"(a call that does nothing)", 0, false, 0, func(s *stand) (call, error) {
+		return of(healthv1.NewHealthClient(s.conn).Check, &healthv1.HealthCheckRequest{},
+			func(r *healthv1.HealthCheckResponse) bool {
+				return r.GetStatus() == healthv1.HealthCheckResponse_SERVING
+			}), nil
+	}},
+	{"(a trip to PostgreSQL)", 0, false, 0, func(s *stand) (call, error) {
+		return call{send: func() error {
+			ctx, cancel := context.WithTimeout(context.Background(), time.Minute) // as a call has
+			defer cancel()
+			_, err := s.db.Time(ctx)
+			return err
+		}}, nil
+	}},
+	{"(a trip to Valkey)", 0, false, 0, func(s *stand) (call, error) {
+		return call{send: func() error {
+			ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+			defer cancel()
+			if _, err := s.mem.Flow(ctx, "none"); !errors.Is(err, storage.ErrNotFound) {
+				return fmt.Errorf("a flow that is not there: %w", err)
+			}
+			return nil
+		}}, nil
+	}},
 	{"Register", 1, true, 400 * time.Microsecond, func(s *stand) (call, error) {
 		return of(s.Register, &authv1.RegisterRequest{Email: address(), Password: ashaPassword, Name: "Asha Rai"},
 			func(r *authv1.RegisterResponse) bool { return r.GetVerification().GetHandle() != "" }), nil
@@ -282,7 +318,7 @@ func (unlimited) Take(context.Context, storage.Bucket, string) (storage.Hit, err
 }
 func (unlimited) GiveBack(context.Context, storage.Bucket, string, storage.Hit) error { return nil }
 
-// address is nobody's, and as long as the one of the customer's request.
+// address is nobody's.
 func address() string { return strings.ToLower(newName()) + "@example.com" }
 
 // account makes somebody whose password is ashaPassword.
@@ -447,6 +483,7 @@ func (s *stand) measure(b *testing.B, m method) {
 	runtime.ReadMemStats(&before)
 	cpu := worked(b)
 	b.ReportAllocs()
+	b.SetParallelism((callers + runtime.GOMAXPROCS(0) - 1) / runtime.GOMAXPROCS(0))
 	b.ResetTimer()
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
@@ -473,7 +510,9 @@ func (s *stand) measure(b *testing.B, m method) {
 		passes: float64(m.passes),
 	}
 	for _, c := range calls {
-		r.size += float64(proto.Size(c.request)) / n
+		if c.request != nil {
+			r.size += float64(proto.Size(c.request)) / n
+		}
 	}
 	slices.Sort(took)
 	r.median = took[len(took)/2]
@@ -482,8 +521,8 @@ func (s *stand) measure(b *testing.B, m method) {
 			b.Errorf("a call hashes %v times, not %d", r.passes, m.passes)
 		}
 		// Of few calls, what connections and caches cost once counts too much.
-		if m.limited && b.N >= 100 && (r.allocs > maxAllocs || r.bytes > maxBytes) {
-			b.Errorf("a call costs %.0f allocations and %.0f bytes; %d and %d are allowed", r.allocs, r.bytes, maxAllocs, maxBytes)
+		if m.limited && b.N >= 1000 && (r.allocs > wantAllocs*moreAllocs || r.bytes > wantBytes) {
+			b.Errorf("a call costs %.0f allocations and %.0f bytes", r.allocs, r.bytes)
 		}
 	} else if m.passes > 0 {
 		r.bare = s.alone(b, m.passes)
@@ -536,13 +575,16 @@ func (s *stand) profile(b *testing.B, m method) (stop func()) {
 		must(b, pprof.Lookup("allocs").WriteTo(f, 0))
 		must(b, f.Close())
 	}
-	heap("before")
+	// Every allocation is looked at, which takes time that is no call's.
+	if runtime.MemProfileRate == 1 {
+		heap("before")
+		return func() { heap("heap") }
+	}
 	cpu := file("cpu")
 	must(b, pprof.StartCPUProfile(cpu))
 	return func() {
 		pprof.StopCPUProfile()
 		must(b, cpu.Close())
-		heap("heap")
 	}
 }
 
@@ -562,7 +604,7 @@ func (s *stand) print() {
 	ms := func(d time.Duration) string { return fmt.Sprintf("%.2f ms", float64(d)/float64(time.Millisecond)) }
 	hashes := s.hashing.bare != nil
 	var t strings.Builder
-	fmt.Fprintf(&t, "\n%s (GOMAXPROCS %d)\n\n", s.hashing.title, runtime.GOMAXPROCS(0))
+	fmt.Fprintf(&t, "\n%s (%d callers, GOMAXPROCS %d)\n\n", s.hashing.title, callers, runtime.GOMAXPROCS(0))
 	t.WriteString("| Endpoints | Size (B) | Latency | Memory (B/op) | Heap (allocs/op) | Cryptographic Passes |")
 	if hashes {
 		t.WriteString(" Bare hash | Median of one call |\n|---|--:|--:|--:|--:|--:|--:|--:|\n")
@@ -582,11 +624,15 @@ func (s *stand) print() {
 			}
 			fmt.Fprintf(&t, " %s |", bare)
 		} else {
-			met := "met"
-			if r.cpu > m.cpu {
-				met = "missed"
+			target := "–"
+			switch {
+			case m.cpu == 0:
+			case r.cpu <= m.cpu:
+				target = ms(m.cpu) + ", met"
+			default:
+				target = ms(m.cpu) + ", missed"
 			}
-			fmt.Fprintf(&t, " %s | %s, %s |", ms(r.cpu), ms(m.cpu), met)
+			fmt.Fprintf(&t, " %s | %s |", ms(r.cpu), target)
 		}
 		fmt.Fprintf(&t, " %s |\n", ms(r.median))
 	}
