@@ -112,7 +112,7 @@ func (e *Engine) limit(ctx context.Context, verb Verb, subject, userID string, f
 		return func(context.Context) {}, err
 	}
 	device := e.deviceOf(ctx, from.Device, userID)
-	var uses []use
+	uses := make([]use, 0, 2)
 	if r.first.by == byEmail { // all spellings of one address share one bucket
 		subject = storage.EmailKey(subject)
 	}

@@ -73,27 +73,48 @@ func isCommon(password string) bool {
 // isNameOf reports whether a password is the name of this service, once or over
 // and over, with nothing but digits and signs around it.
 func isNameOf(service, password string) bool {
-	letters := func(s string) string {
-		return strings.Join(strings.FieldsFunc(fold(s), func(r rune) bool { return !unicode.IsLetter(r) }), "")
-	}
 	name := letters(service)
 	return name != "" && repeated(letters(password)) == repeated(name)
 }
 
-// listed reports whether p is a line of the list.
+// letters are those of s, folded.
+func letters(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsLetter(r) {
+			return r
+		}
+		return -1
+	}, fold(s))
+}
+
+// listed reports whether p is a line of the list, which is sorted after the line
+// that says what it is.
 func listed(p string) bool {
-	return p != "" && strings.Contains(commonText, "\n"+p+"\n")
+	_, rest, _ := strings.Cut(commonText, "\n")
+	for rest != "" {
+		start := strings.LastIndexByte(rest[:len(rest)/2], '\n') + 1
+		line, after, _ := strings.Cut(rest[start:], "\n")
+		switch {
+		case p == line:
+			return p != ""
+		case p < line:
+			rest = rest[:start]
+		default:
+			rest = after
+		}
+	}
+	return false
 }
 
 // repeated returns the shortest text of which p is a repetition: p itself when
 // there is no shorter.
 func repeated(p string) string {
-	if p == "" {
-		return p
+	for n := 1; n <= len(p)/2; n++ {
+		if len(p)%n == 0 && p[n:] == p[:len(p)-n] {
+			return p[:n]
+		}
 	}
-	// p first occurs in pp, after the start, where a repetition begins anew.
-	period := strings.Index((p + p)[1:], p) + 1
-	return p[:period]
+	return p
 }
 
 // isPersonal reports whether a password contains the person's name, a word of
@@ -102,7 +123,8 @@ func repeated(p string) string {
 func isPersonal(password, name, email string) bool {
 	p := fold(password)
 	local, _, _ := strings.Cut(email, "@")
-	words := append(strings.Fields(name), name, strings.Join(strings.Fields(name), ""), local)
+	words := strings.Fields(name)
+	words = append(words, name, strings.Join(words, ""), local)
 	for _, w := range words {
 		if w = fold(w); utf8.RuneCountInString(w) >= 4 && strings.Contains(p, w) {
 			return true

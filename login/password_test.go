@@ -179,3 +179,19 @@ func TestEmails(t *testing.T) {
 		})
 	}
 }
+
+// TestListed: the list is searched as what it has to be, which is sorted.
+func TestListed(t *testing.T) {
+	lines := strings.Split(strings.TrimSuffix(commonText, "\n"), "\n")[1:]
+	if !slices.IsSorted(lines) {
+		t.Error("common.txt is not sorted by its bytes")
+	}
+	for _, line := range lines {
+		if !listed(line) || listed(line+"\x00") || listed("\n"+line) {
+			t.Errorf("%q is not found as the one line that it is", line)
+		}
+	}
+	if listed("") || listed("!") || listed("~~~~") {
+		t.Error("what is not listed is found")
+	}
+}

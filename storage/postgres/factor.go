@@ -21,7 +21,7 @@ func (db *DB) TOTP(ctx context.Context, userID string) (storage.TOTP, error) {
 func (db *DB) EnableTOTP(ctx context.Context, e storage.Enrolment, letters ...storage.Letter) (int64, error) {
 	now := column.Time(e.Now)
 	var epoch int64
-	err := conflict(db.tx(ctx, func(q *pgdb.Queries) error {
+	err := conflict(db.txLast(ctx, func(q, last *pgdb.Queries) error {
 		var err error
 		epoch, err = q.EnableSecondFactor(ctx, pgdb.EnableSecondFactorParams{Now: now, ID: e.UserID})
 		if err = found(err); errors.Is(err, storage.ErrNotFound) {
@@ -30,7 +30,7 @@ func (db *DB) EnableTOTP(ctx context.Context, e storage.Enrolment, letters ...st
 		if err != nil {
 			return err
 		}
-		if err := q.InsertTOTP(ctx, pgdb.InsertTOTPParams{
+		if err := last.InsertTOTP(ctx, pgdb.InsertTOTPParams{
 			UserID:    e.UserID,
 			Sealed:    e.Sealed,
 			LastStep:  e.Step,
@@ -38,13 +38,13 @@ func (db *DB) EnableTOTP(ctx context.Context, e storage.Enrolment, letters ...st
 		}); err != nil {
 			return err
 		}
-		if err := addRecoveryCodes(ctx, q, e.UserID, e.RecoveryMACs); err != nil {
+		if err := addRecoveryCodes(ctx, last, e.UserID, e.RecoveryMACs); err != nil {
 			return err
 		}
-		if err := endOthers(ctx, q, e.UserID, epoch, e.Keep, e.Now); err != nil {
+		if err := endOthers(ctx, q, last, e.UserID, epoch, e.Keep, e.Now); err != nil {
 			return err
 		}
-		return addLetters(ctx, q, letters)
+		return addLetters(ctx, last, letters)
 	}))
 	if err != nil {
 		return 0, err
@@ -67,22 +67,22 @@ func notEnabled(ctx context.Context, q *pgdb.Queries, userID string) error {
 // DisableTOTP implements [storage.Factors].
 func (db *DB) DisableTOTP(ctx context.Context, userID string, keep storage.Kept, now time.Time, letters ...storage.Letter) (int64, error) {
 	var epoch int64
-	err := conflict(db.tx(ctx, func(q *pgdb.Queries) error {
+	err := conflict(db.txLast(ctx, func(q, last *pgdb.Queries) error {
 		var err error
 		epoch, err = q.DisableSecondFactor(ctx, pgdb.DisableSecondFactorParams{Now: column.Time(now), ID: userID})
 		if err != nil {
 			return found(err)
 		}
-		if err := q.DeleteTOTP(ctx, userID); err != nil {
+		if err := last.DeleteTOTP(ctx, userID); err != nil {
 			return err
 		}
-		if err := q.DeleteRecoveryCodes(ctx, userID); err != nil {
+		if err := last.DeleteRecoveryCodes(ctx, userID); err != nil {
 			return err
 		}
-		if err := endOthers(ctx, q, userID, epoch, keep, now); err != nil {
+		if err := endOthers(ctx, q, last, userID, epoch, keep, now); err != nil {
 			return err
 		}
-		return addLetters(ctx, q, letters)
+		return addLetters(ctx, last, letters)
 	}))
 	if err != nil {
 		return 0, err
@@ -114,7 +114,7 @@ func (db *DB) HasRecoveryCode(ctx context.Context, userID string, mac []byte) (b
 // SpendRecoveryCode implements [storage.Factors].
 func (db *DB) SpendRecoveryCode(ctx context.Context, userID string, mac []byte, now time.Time, letters ...storage.Letter) (int, error) {
 	var left int64
-	err := conflict(db.tx(ctx, func(q *pgdb.Queries) error {
+	err := conflict(db.txLast(ctx, func(q, last *pgdb.Queries) error {
 		// First the row that two codes spent at once have in common: the second
 		// counts what the first has left.
 		if err := changed(q.ClearFailures(ctx, userID)); err != nil {
@@ -127,7 +127,7 @@ func (db *DB) SpendRecoveryCode(ctx context.Context, userID string, mac []byte, 
 		if left, err = q.CountRecoveryCodes(ctx, userID); err != nil {
 			return err
 		}
-		return addLetters(ctx, q, letters)
+		return addLetters(ctx, last, letters)
 	}))
 	if err != nil {
 		return 0, err
@@ -137,17 +137,17 @@ func (db *DB) SpendRecoveryCode(ctx context.Context, userID string, mac []byte, 
 
 // ReplaceRecoveryCodes implements [storage.Factors].
 func (db *DB) ReplaceRecoveryCodes(ctx context.Context, userID string, macs [][]byte, now time.Time, letters ...storage.Letter) error {
-	return conflict(db.tx(ctx, func(q *pgdb.Queries) error {
+	return conflict(db.txLast(ctx, func(q, last *pgdb.Queries) error {
 		if err := changed(q.TouchSecondFactor(ctx, pgdb.TouchSecondFactorParams{Now: column.Time(now), ID: userID})); err != nil {
 			return err
 		}
-		if err := q.DeleteRecoveryCodes(ctx, userID); err != nil {
+		if err := last.DeleteRecoveryCodes(ctx, userID); err != nil {
 			return err
 		}
-		if err := addRecoveryCodes(ctx, q, userID, macs); err != nil {
+		if err := addRecoveryCodes(ctx, last, userID, macs); err != nil {
 			return err
 		}
-		return addLetters(ctx, q, letters)
+		return addLetters(ctx, last, letters)
 	}))
 }
 

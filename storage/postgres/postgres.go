@@ -68,6 +68,16 @@ func (t tracer) TraceQueryStart(ctx context.Context, _ *pgx.Conn, data pgx.Trace
 
 func (tracer) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}
 
+func (t tracer) TraceBatchStart(ctx context.Context, _ *pgx.Conn, data pgx.TraceBatchStartData) context.Context {
+	for _, q := range data.Batch.QueuedQueries {
+		t.onQuery(q.SQL)
+	}
+	return ctx
+}
+
+func (tracer) TraceBatchQuery(context.Context, *pgx.Conn, pgx.TraceBatchQueryData) {}
+func (tracer) TraceBatchEnd(context.Context, *pgx.Conn, pgx.TraceBatchEndData)     {}
+
 // Migrate brings the schema up to date. Servers that start at once may all call
 // it.
 func (db *DB) Migrate(ctx context.Context) error {
@@ -116,6 +126,41 @@ func (db *DB) tx(ctx context.Context, do func(*pgdb.Queries) error) error {
 	return pgx.BeginFunc(ctx, db.pool, func(tx pgx.Tx) error {
 		return do(db.q.WithTx(tx))
 	})
+}
+
+// txLast is tx for statements of which the last need no answers: those of last
+// wait, and are sent in their order, with the commit, in one round trip when do
+// is done. Only statements whose answer nobody looks at may be among them.
+func (db *DB) txLast(ctx context.Context, do func(q, last *pgdb.Queries) error) error {
+	conn, err := db.pool.Acquire(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Release() // which closes one that is still in a transaction
+	if _, err := conn.Exec(ctx, "begin"); err != nil {
+		return err
+	}
+	last := &queue{DBTX: conn}
+	if err = do(pgdb.New(conn), pgdb.New(last)); err == nil {
+		last.batch.Queue("commit")
+		err = conn.SendBatch(ctx, &last.batch).Close()
+	}
+	if err != nil {
+		_, _ = conn.Exec(ctx, "rollback") // see Release
+	}
+	return err
+}
+
+// A queue keeps statements to be sent together. What they answer is not known.
+type queue struct {
+	pgdb.DBTX
+	batch pgx.Batch
+}
+
+// Exec implements [pgdb.DBTX].
+func (q *queue) Exec(_ context.Context, sql string, arguments ...any) (pgconn.CommandTag, error) {
+	q.batch.Queue(sql, arguments...)
+	return pgconn.CommandTag{}, nil
 }
 
 // SQLSTATE codes, https://www.postgresql.org/docs/current/errcodes-appendix.html.

@@ -13,7 +13,7 @@ import (
 
 // CreateUser implements [storage.Users].
 func (db *DB) CreateUser(ctx context.Context, u storage.User, passwordHash string, letters ...storage.Letter) error {
-	return conflict(db.tx(ctx, func(q *pgdb.Queries) error {
+	return conflict(db.txLast(ctx, func(q, last *pgdb.Queries) error {
 		if err := q.InsertUser(ctx, pgdb.InsertUserParams{
 			ID:              u.ID,
 			Email:           u.Email,
@@ -28,26 +28,26 @@ func (db *DB) CreateUser(ctx context.Context, u storage.User, passwordHash strin
 		}); err != nil {
 			return err
 		}
-		if err := addPassword(ctx, q, u.ID, passwordHash, u.CreatedAt); err != nil {
+		if err := addPassword(ctx, last, u.ID, passwordHash, u.CreatedAt); err != nil {
 			return err
 		}
-		return addLetters(ctx, q, letters)
+		return addLetters(ctx, last, letters)
 	}))
 }
 
 // ReplaceRegistration implements [storage.Users].
 func (db *DB) ReplaceRegistration(ctx context.Context, userID string, r storage.Registration, now time.Time, letters ...storage.Letter) error {
-	return conflict(db.tx(ctx, func(q *pgdb.Queries) error {
-		if err := replaceRegistration(ctx, q, userID, r, now); err != nil {
+	return conflict(db.txLast(ctx, func(q, last *pgdb.Queries) error {
+		if err := replaceRegistration(ctx, q, last, userID, r, now); err != nil {
 			return err
 		}
-		return addLetters(ctx, q, letters)
+		return addLetters(ctx, last, letters)
 	}))
 }
 
 // replaceRegistration forgets every password before: none was of a proved
 // person.
-func replaceRegistration(ctx context.Context, q *pgdb.Queries, userID string, r storage.Registration, now time.Time) error {
+func replaceRegistration(ctx context.Context, q, last *pgdb.Queries, userID string, r storage.Registration, now time.Time) error {
 	if err := changed(q.RenamePendingUser(ctx, pgdb.RenamePendingUserParams{
 		Name: r.Name,
 		Now:  column.Time(now),
@@ -55,17 +55,17 @@ func replaceRegistration(ctx context.Context, q *pgdb.Queries, userID string, r 
 	})); err != nil {
 		return err
 	}
-	if err := q.DeletePasswords(ctx, userID); err != nil {
+	if err := last.DeletePasswords(ctx, userID); err != nil {
 		return err
 	}
-	return addPassword(ctx, q, userID, r.PasswordHash, now)
+	return addPassword(ctx, last, userID, r.PasswordHash, now)
 }
 
 // VerifyEmail implements [storage.Users].
 func (db *DB) VerifyEmail(ctx context.Context, userID string, r storage.Registration, now time.Time) error {
-	return db.tx(ctx, func(q *pgdb.Queries) error {
+	return db.txLast(ctx, func(q, last *pgdb.Queries) error {
 		if r.PasswordHash != "" {
-			if err := replaceRegistration(ctx, q, userID, r, now); err != nil {
+			if err := replaceRegistration(ctx, q, last, userID, r, now); err != nil {
 				return err
 			}
 		}
@@ -99,7 +99,7 @@ func (db *DB) PasswordHashes(ctx context.Context, userID string) ([]string, erro
 // SetPassword implements [storage.Users].
 func (db *DB) SetPassword(ctx context.Context, c storage.PasswordChange, letters ...storage.Letter) (int64, error) {
 	var epoch int64
-	err := conflict(db.tx(ctx, func(q *pgdb.Queries) error {
+	err := conflict(db.txLast(ctx, func(q, last *pgdb.Queries) error {
 		var err error
 		epoch, err = q.RaiseEpoch(ctx, pgdb.RaiseEpochParams{Now: column.Time(c.Now), ID: c.UserID})
 		if err != nil {
@@ -114,19 +114,19 @@ func (db *DB) SetPassword(ctx context.Context, c storage.PasswordChange, letters
 				return storage.ErrConflict
 			}
 		}
-		if err := addPassword(ctx, q, c.UserID, c.PasswordHash, c.Now); err != nil {
+		if err := addPassword(ctx, last, c.UserID, c.PasswordHash, c.Now); err != nil {
 			return err
 		}
-		if err := q.TrimPasswords(ctx, pgdb.TrimPasswordsParams{
+		if err := last.TrimPasswords(ctx, pgdb.TrimPasswordsParams{
 			UserID: c.UserID,
 			Keep:   storage.PasswordHistory,
 		}); err != nil {
 			return err
 		}
-		if err := endOthers(ctx, q, c.UserID, epoch, c.Keep, c.Now); err != nil {
+		if err := endOthers(ctx, q, last, c.UserID, epoch, c.Keep, c.Now); err != nil {
 			return err
 		}
-		return addLetters(ctx, q, letters)
+		return addLetters(ctx, last, letters)
 	}))
 	if err != nil {
 		return 0, err
@@ -170,7 +170,7 @@ func (db *DB) SetProfile(ctx context.Context, userID, name string, p storage.Pro
 
 // SetStatus implements [storage.Users].
 func (db *DB) SetStatus(ctx context.Context, userID string, s storage.UserStatus, now time.Time, letters ...storage.Letter) error {
-	return conflict(db.tx(ctx, func(q *pgdb.Queries) error {
+	return conflict(db.txLast(ctx, func(q, last *pgdb.Queries) error {
 		epoch, err := q.SetStatus(ctx, pgdb.SetStatusParams{
 			Status: string(s),
 			Now:    column.Time(now),
@@ -179,23 +179,23 @@ func (db *DB) SetStatus(ctx context.Context, userID string, s storage.UserStatus
 		if err != nil {
 			return found(err)
 		}
-		if err := endOthers(ctx, q, userID, epoch, storage.Kept{}, now); err != nil {
+		if err := endOthers(ctx, q, last, userID, epoch, storage.Kept{}, now); err != nil {
 			return err
 		}
-		return addLetters(ctx, q, letters)
+		return addLetters(ctx, last, letters)
 	}))
 }
 
 // EndEverything implements [storage.Users].
 func (db *DB) EndEverything(ctx context.Context, userID string, keep storage.Kept, now time.Time) (int64, error) {
 	var epoch int64
-	err := db.tx(ctx, func(q *pgdb.Queries) error {
+	err := db.txLast(ctx, func(q, last *pgdb.Queries) error {
 		var err error
 		epoch, err = q.RaiseEpoch(ctx, pgdb.RaiseEpochParams{Now: column.Time(now), ID: userID})
 		if err != nil {
 			return found(err)
 		}
-		return endOthers(ctx, q, userID, epoch, keep, now)
+		return endOthers(ctx, q, last, userID, epoch, keep, now)
 	})
 	if err != nil {
 		return 0, err
@@ -207,18 +207,20 @@ func (db *DB) EndEverything(ctx context.Context, userID string, keep storage.Kep
 // The epoch was raised first, in the same transaction: whoever is about to
 // insert a session or a grant of the epoch before has a lock on the user's row,
 // or finds the new epoch.
-func endOthers(ctx context.Context, q *pgdb.Queries, userID string, epoch int64, keep storage.Kept, now time.Time) error {
+func endOthers(ctx context.Context, q, last *pgdb.Queries, userID string, epoch int64, keep storage.Kept, now time.Time) error {
 	if err := endOtherSessions(ctx, q, userID, keep.Session, now); err != nil {
 		return err
 	}
-	if err := q.CarrySession(ctx, pgdb.CarrySessionParams{
-		Epoch:  epoch,
-		ID:     keep.Session,
-		UserID: userID,
-	}); err != nil {
-		return err
+	if keep.Session != "" {
+		if err := last.CarrySession(ctx, pgdb.CarrySessionParams{
+			Epoch:  epoch,
+			ID:     keep.Session,
+			UserID: userID,
+		}); err != nil {
+			return err
+		}
 	}
-	return q.RevokeOtherGrants(ctx, pgdb.RevokeOtherGrantsParams{
+	return last.RevokeOtherGrants(ctx, pgdb.RevokeOtherGrantsParams{
 		Keep:   keep.Grant,
 		Now:    column.Time(now),
 		Epoch:  epoch,

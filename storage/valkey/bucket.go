@@ -55,9 +55,10 @@ func (d *DB) GiveBack(ctx context.Context, b storage.Bucket, key string, h stora
 	if !h.Allowed {
 		return nil
 	}
-	count := bucketPrefix + ":{" + bucketID(b, key) + "}"
+	window := bucketPrefix + ":{" + b.Name + ":" + key + "}" + bucketEnd // see bucketID
+	count := strings.TrimSuffix(window, bucketEnd)
 	end := strconv.FormatInt(h.ResetAt.UnixMilli(), 10)
-	if err := d.runOn(ctx, giveBack, []string{count, count + bucketEnd}, end, strconv.Itoa(b.Limit)).Error(); err != nil {
+	if err := d.runOn(ctx, giveBack, []string{count, window}, end, strconv.Itoa(b.Limit)).Error(); err != nil {
 		return fmt.Errorf("valkey: give back: %w", err)
 	}
 	return nil

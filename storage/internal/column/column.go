@@ -7,7 +7,11 @@ import (
 	"database/sql/driver"
 	"encoding/json"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
+
+	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/gatehouse-id/gatehouse/storage"
 )
@@ -36,11 +40,48 @@ func (t *Time) Scan(src any) error {
 	return nil
 }
 
+// TimestamptzValue implements [pgtype.TimestamptzValuer], which costs PostgreSQL's
+// driver less than Value.
+func (t Time) TimestamptzValue() (pgtype.Timestamptz, error) {
+	if time.Time(t).IsZero() {
+		return pgtype.Timestamptz{}, nil
+	}
+	return pgtype.Timestamptz{Time: time.Time(t).UTC().Truncate(time.Microsecond), Valid: true}, nil
+}
+
+// ScanTimestamptz implements [pgtype.TimestamptzScanner].
+func (t *Time) ScanTimestamptz(v pgtype.Timestamptz) error {
+	if v.InfinityModifier != pgtype.Finite {
+		return fmt.Errorf("column: a time cannot be read from %v", v.InfinityModifier)
+	}
+	*t = Time{}
+	if v.Valid {
+		*t = Time(v.Time.UTC())
+	}
+	return nil
+}
+
 // Strings is a list of strings, kept as JSON. An empty list is read as nil.
 type Strings []string
 
 // Value implements [driver.Valuer].
-func (s Strings) Value() (driver.Value, error) { return marshal(s) }
+func (s Strings) Value() (driver.Value, error) {
+	if slices.ContainsFunc(s, needsEscape) {
+		return marshal(s)
+	}
+	if len(s) == 0 {
+		return "[]", nil
+	}
+	return `["` + strings.Join(s, `","`) + `"]`, nil
+}
+
+// needsEscape reports whether a string is more in JSON than what it is between
+// quotes.
+func needsEscape(s string) bool {
+	return strings.ContainsFunc(s, func(r rune) bool {
+		return r < ' ' || r > '~' || strings.ContainsRune(`"\<>&`, r)
+	})
+}
 
 // Scan implements [database/sql.Scanner].
 func (s *Strings) Scan(src any) error { return unmarshal((*[]string)(s), src) }
@@ -67,7 +108,12 @@ func (m *Metadata) Scan(src any) error { return unmarshalObject((*storage.Client
 type Profile storage.Profile
 
 // Value implements [driver.Valuer].
-func (p Profile) Value() (driver.Value, error) { return marshalObject(storage.Profile(p)) }
+func (p Profile) Value() (driver.Value, error) {
+	if p == (Profile{}) {
+		return "{}", nil // as most are
+	}
+	return marshalObject(storage.Profile(p))
+}
 
 // Scan implements [database/sql.Scanner].
 func (p *Profile) Scan(src any) error { return unmarshalObject((*storage.Profile)(p), src) }
@@ -104,6 +150,9 @@ func unmarshalObject[T any](object *T, src any) error {
 		return fmt.Errorf("column: an object cannot be read from %T", src)
 	}
 	*object = *new(T)
+	if text == "{}" {
+		return nil
+	}
 	return json.Unmarshal([]byte(text), object)
 }
 

@@ -4,6 +4,8 @@ import (
 	"reflect"
 	"testing"
 	"time"
+
+	"github.com/jackc/pgx/v5/pgtype"
 )
 
 func TestTime(t *testing.T) {
@@ -26,6 +28,24 @@ func TestTime(t *testing.T) {
 	if err := got.Scan("2031-05-04"); err == nil {
 		t.Error("text was read as a time")
 	}
+
+	// PostgreSQL's driver does it in its own way.
+	stamp, err := Time(in).TimestamptzValue()
+	if err != nil || stamp != (pgtype.Timestamptz{Time: want, Valid: true}) {
+		t.Errorf("kept as %v, %v", stamp, err)
+	}
+	if err := got.ScanTimestamptz(pgtype.Timestamptz{Time: want.In(time.FixedZone("", 3600)), Valid: true}); err != nil || time.Time(got) != want {
+		t.Errorf("read as %v, %v; want %v", time.Time(got), err, want)
+	}
+	if stamp, err := (Time{}).TimestamptzValue(); err != nil || stamp.Valid {
+		t.Errorf("the zero time is kept as %v, %v", stamp, err)
+	}
+	if err := got.ScanTimestamptz(pgtype.Timestamptz{}); err != nil || !time.Time(got).IsZero() {
+		t.Errorf("NULL is read as %v, %v", time.Time(got), err)
+	}
+	if err := got.ScanTimestamptz(pgtype.Timestamptz{InfinityModifier: pgtype.Infinity, Valid: true}); err == nil {
+		t.Error("infinity was read as a time")
+	}
 }
 
 func TestStrings(t *testing.T) {
@@ -36,6 +56,8 @@ func TestStrings(t *testing.T) {
 	}{
 		{nil, `[]`, nil},
 		{Strings{}, `[]`, nil},
+		{Strings{"openid", "", "https://api.example/?a=b"}, `["openid","","https://api.example/?a=b"]`, Strings{"openid", "", "https://api.example/?a=b"}},
+		{Strings{"a&b", "é"}, `["a\u0026b","é"]`, Strings{"a&b", "é"}},
 		{Strings{"openid", "a b", `"\`, ""}, `["openid","a b","\"\\",""]`, Strings{"openid", "a b", `"\`, ""}},
 	} {
 		value, err := c.list.Value()
