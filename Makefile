@@ -94,14 +94,14 @@ fuzz: ## run each fuzz test for FUZZTIME
 bench: .install ## run the benchmarks
 	go test -timeout 60m -run '^$$' -bench . -benchmem $(filter ./%,$(PKG))
 
-bench-grpc: .install ## print what each gRPC call costs, as a table
+bench-grpc: .install ## print the table of docs/benchmarks.md: what each gRPC call costs
 	go test -timeout 60m -run '^$$' -bench RPC -benchtime 3s ./api
 
 # The profiles are of the calls alone. What is allocated is looked at in a run
 # of its own, which is slower for it.
 profile: ## draw what Register, Login and ResetPassword do, by time and by memory, into docs/benchmarks
 	@test '$(INSTALL)' = no || .ci/install dot
-	@rm -rf artifacts/profile && mkdir -p artifacts/profile docs/benchmarks
+	@rm -rf artifacts/profile && mkdir -p artifacts/profile
 	go test -c -o artifacts/profile/api.test ./api
 	cd api && export GATEHOUSE_PROFILE='$(CURDIR)/artifacts/profile' && \
 		../artifacts/profile/api.test -test.run '^$$' -test.bench 'RPC/(nothing|bcrypt)/$(profiled)$$' -test.benchtime 8s && \

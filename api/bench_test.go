@@ -38,8 +38,8 @@ import (
 // calls alone.
 const profileDir = "GATEHOUSE_PROFILE"
 
-// What a call is to cost beside its password hashes at most. What is printed is
-// what was measured, and its target.
+// What a call is to cost beside its password hashes at most (see
+// docs/benchmarks.md). What is printed is what was measured, and its target.
 const (
 	wantAllocs = 400
 	wantBytes  = 40_000
@@ -54,8 +54,9 @@ const moreAllocs = 1.15
 // with.
 const callers = 12
 
-// BenchmarkRPC prints a row for every method that a person signs in by: over
-// bufconn, on PostgreSQL and Valkey, with no hash, with bcrypt and with argon2id.
+// BenchmarkRPC prints, for every method that a person signs in by, what the
+// table in docs/benchmarks.md says of it: over bufconn, on PostgreSQL and Valkey,
+// with no hash, with bcrypt and with argon2id.
 func BenchmarkRPC(b *testing.B) {
 	for _, k := range hashings {
 		b.Run(k.name, func(b *testing.B) {
