@@ -314,10 +314,14 @@ func (s seeding) Matches(hash, _ string) (bool, error) { return hash == s.kept, 
 // unlimited are the buckets of seeding.
 type unlimited struct{}
 
-func (unlimited) Take(context.Context, storage.Bucket, string) (storage.Hit, error) {
-	return storage.Hit{Allowed: true, Left: 1}, nil
+func (unlimited) Take(_ context.Context, uses ...storage.Use) ([]storage.Hit, error) {
+	hits := make([]storage.Hit, len(uses))
+	for i := range hits {
+		hits[i] = storage.Hit{Allowed: true, Left: 1}
+	}
+	return hits, nil
 }
-func (unlimited) GiveBack(context.Context, storage.Bucket, string, storage.Hit) error { return nil }
+func (unlimited) GiveBack(context.Context, []storage.Use, []storage.Hit) error { return nil }
 
 // address is nobody's.
 func address() string { return strings.ToLower(newName()) + "@example.com" }

@@ -188,7 +188,7 @@ func (e *Engine) NewRecoveryCodes(ctx context.Context, who Acting) ([]string, er
 	if _, err := e.limit(ctx, VerbNewRecoveryCodes, "", u.ID, who.From); err != nil {
 		return nil, err
 	}
-	if _, err := e.take(ctx, []use{{recoveryAgain, bucketKey(u.ID)}}); err != nil {
+	if _, err := e.take(ctx, []storage.Use{{Bucket: recoveryAgain, Key: bucketKey(u.ID)}}); err != nil {
 		return nil, err
 	}
 	macs, shown := e.newRecoverySet(u.ID)

@@ -112,7 +112,7 @@ func (e *Engine) limit(ctx context.Context, verb Verb, subject, userID string, f
 		return func(context.Context) {}, err
 	}
 	device := e.deviceOf(ctx, from.Device, userID)
-	uses := make([]use, 0, 2)
+	uses := make([]storage.Use, 0, 2)
 	if r.first.by == byEmail { // all spellings of one address share one bucket
 		subject = storage.EmailKey(subject)
 	}
@@ -145,7 +145,7 @@ func accountOf(f storage.Flow) string {
 // who ask for letters do not keep its owner from having one.
 func (e *Engine) mailBudget(ctx context.Context, email string, from From, userID string) error {
 	device := e.deviceOf(ctx, from.Device, userID)
-	uses := make([]use, len(mailLayers))
+	uses := make([]storage.Use, len(mailLayers))
 	for i, l := range mailLayers {
 		uses[i] = l.use("mail", mailboxKey(email), userID, device)
 	}
@@ -161,7 +161,7 @@ func (e *Engine) network(ctx context.Context, from From) error {
 		return nil
 	}
 	network := networkOf(from.Address)
-	_, err := e.take(ctx, []use{networkLayer.use("sign_in", network, "", "")})
+	_, err := e.take(ctx, []storage.Use{networkLayer.use("sign_in", network, "", "")})
 	return e.tellLimit(ctx, err, byNetwork, network, "", from)
 }
 
@@ -174,47 +174,42 @@ func ruleOf(v Verb) (rule, error) {
 	return rule{}, fmt.Errorf("login: %q has no limit", v)
 }
 
-// A use is one that is to be counted.
-type use struct {
-	bucket storage.Bucket
-	key    string
-}
-
 // use is one of the layer, counted by what; a device has its own.
-func (l layer) use(verb, what, userID, device string) use {
+func (l layer) use(verb, what, userID, device string) storage.Use {
 	b := storage.Bucket{Name: verb + "." + l.by, Limit: l.limit, Window: l.window}
 	if device == "" {
-		return use{b, bucketKey(what)}
+		return storage.Use{Bucket: b, Key: bucketKey(what)}
 	}
-	return use{b, bucketKey(what, userID, device)}
+	return storage.Use{Bucket: b, Key: bucketKey(what, userID, device)}
 }
 
-// take counts all uses or none.
-func (e *Engine) take(ctx context.Context, uses []use) (refund func(context.Context), err error) {
-	hits := make([]storage.Hit, 0, len(uses))
-	refund = func(ctx context.Context) {
-		// Whoever closed the connection still gets it back.
-		ctx = context.WithoutCancel(ctx)
-		for i, h := range hits {
-			if err := e.buckets.GiveBack(ctx, uses[i].bucket, uses[i].key, h); err != nil {
-				e.log.WarnContext(ctx, "a use was not given back", "bucket", uses[i].bucket.Name, "err", err)
-			}
-		}
-	}
+// take counts all uses or none. The first that is refused says how long to wait.
+func (e *Engine) take(ctx context.Context, uses []storage.Use) (refund func(context.Context), err error) {
 	none := func(context.Context) {}
-	for _, u := range uses {
-		h, err := e.buckets.Take(ctx, u.bucket, u.key)
-		if err != nil {
-			refund(ctx)
-			return none, fmt.Errorf("login: count a use of %s: %w", u.bucket.Name, err)
-		}
-		if !h.Allowed {
-			refund(ctx)
-			return none, refuseFor(RateLimited, e.until(h.ResetAt, u.bucket.Window))
-		}
-		hits = append(hits, h)
+	hits, err := e.buckets.Take(ctx, uses...)
+	if err != nil {
+		return none, fmt.Errorf("login: count a use of %s: %w", uses[0].Bucket.Name, err)
 	}
-	return refund, nil
+	for i, h := range hits {
+		if !h.Allowed {
+			return none, refuseFor(RateLimited, e.until(h.ResetAt, uses[i].Bucket.Window))
+		}
+	}
+	return func(ctx context.Context) {
+		// Whoever closed the connection still gets it back.
+		if err := e.buckets.GiveBack(context.WithoutCancel(ctx), uses, hits); err != nil {
+			e.log.WarnContext(ctx, "a use was not given back", "bucket", uses[0].Bucket.Name, "err", err)
+		}
+	}, nil
+}
+
+// once counts a use of something that is done or left out, and never refused.
+func (e *Engine) once(ctx context.Context, b storage.Bucket, key string) (bool, error) {
+	hits, err := e.buckets.Take(ctx, storage.Use{Bucket: b, Key: key})
+	if err != nil {
+		return false, fmt.Errorf("login: count a use of %s: %w", b.Name, err)
+	}
+	return hits[0].Allowed, nil
 }
 
 // until is how long a window lasts, in whole seconds. It is told by another

@@ -367,7 +367,7 @@ func TestMailBudget(t *testing.T) {
 		// The longer layers, as if minutes, then quarters, had passed.
 		for _, l := range []layer{mailLayers[1], mailLayers[0]} {
 			used := l.use("mail", mailboxKey("two@example.com"), "", "")
-			n, wait := uses(t, func() error { _, err := e.take(t.Context(), []use{used}); return err })
+			n, wait := uses(t, func() error { _, err := e.take(t.Context(), []storage.Use{used}); return err })
 			if n != l.limit || wait < l.window-5*time.Second {
 				t.Errorf("%s: %d were allowed, then %v", l.by, n, wait)
 			}
@@ -376,7 +376,7 @@ func TestMailBudget(t *testing.T) {
 			}
 		}
 		minute := mailLayers[2].use("mail", mailboxKey("two@example.com"), "", "")
-		if h, err := e.buckets.Take(t.Context(), minute.bucket, minute.key); err != nil || !h.Allowed {
+		if h, err := e.buckets.Take(t.Context(), minute); err != nil || !h[0].Allowed {
 			t.Errorf("a refused letter was counted in its minute: %+v, %v", h, err)
 		}
 	})

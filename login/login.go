@@ -97,11 +97,11 @@ func (e *Engine) tellOfFailures(ctx context.Context, f storage.Flow, u storage.U
 	if !isRefusal(refusal, RateLimited) {
 		return refusal
 	}
-	hit, err := e.buckets.Take(ctx, failuresTold, bucketKey(accountOf(f)))
+	first, err := e.once(ctx, failuresTold, bucketKey(accountOf(f)))
 	if err != nil {
-		return fmt.Errorf("login: count letters about failures: %w", err)
+		return err
 	}
-	if !hit.Allowed {
+	if !first {
 		return refusal
 	}
 	now := e.now().UTC()

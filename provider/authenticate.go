@@ -61,12 +61,12 @@ func (p *Provider) authenticate(r *http.Request, form url.Values) (storage.Clien
 	case e.Fault():
 		return storage.Client{}, e
 	}
-	hit, err := p.buckets.Take(r.Context(), guessing, key)
+	hits, err := p.buckets.Take(r.Context(), storage.Use{Bucket: guessing, Key: key})
 	switch {
 	case err != nil:
 		return storage.Client{}, unavailable(fmt.Errorf("provider: count a failed authentication: %w", err))
-	case !hit.Allowed:
-		wait := min(max(hit.ResetAt.Sub(now), time.Second), guessing.Window)
+	case !hits[0].Allowed:
+		wait := min(max(hits[0].ResetAt.Sub(now), time.Second), guessing.Window)
 		p.guesses.stop(key, now.Add(wait), now)
 		return storage.Client{}, tooManyGuesses(wait)
 	}

@@ -219,13 +219,13 @@ func (p *Provider) takeRegistration(r *http.Request) *Error {
 		return nil
 	}
 	b := storage.Bucket{Name: "client.register", Limit: p.registration.PerHour, Window: time.Hour}
-	hit, err := p.buckets.Take(r.Context(), b, sha256Hex(p.address(r)))
+	hits, err := p.buckets.Take(r.Context(), storage.Use{Bucket: b, Key: sha256Hex(p.address(r))})
 	switch {
 	case err != nil:
 		return unavailable(fmt.Errorf("provider: count a registration: %w", err))
-	case !hit.Allowed:
+	case !hits[0].Allowed:
 		return &Error{
-			Status: http.StatusTooManyRequests, Code: errUnavailable, RetryAfter: min(max(hit.ResetAt.Sub(p.now()), time.Second), b.Window),
+			Status: http.StatusTooManyRequests, Code: errUnavailable, RetryAfter: min(max(hits[0].ResetAt.Sub(p.now()), time.Second), b.Window),
 			Description: "Too many clients were registered or changed from this address.",
 		}
 	}

@@ -14,13 +14,19 @@ type Bucket struct {
 	Window time.Duration
 }
 
-// A Hit is one use of a bucket.
+// A Use is one of the bucket of that key.
+type Use struct {
+	Bucket Bucket
+	Key    string
+}
+
+// A Hit is what became of a use.
 type Hit struct {
 	Allowed bool
 	// Left is how many more are allowed in this window.
 	Left int
-	// ResetAt is when the window ends, by Valkey's clock or the process's; it
-	// names the window for GiveBack.
+	// ResetAt is when the window ends, by the server's clock; it names the window
+	// for GiveBack.
 	ResetAt time.Time
 }
 
@@ -28,9 +34,9 @@ type Hit struct {
 // an address. A driver that cannot reach its server returns an error, and the
 // caller refuses.
 type Buckets interface {
-	// Take uses the bucket of that key once.
-	Take(ctx context.Context, b Bucket, key string) (Hit, error)
-	// GiveBack undoes an allowed hit, if its window is still the one it was
-	// taken in.
-	GiveBack(ctx context.Context, b Bucket, key string, h Hit) error
+	// Take returns a hit for each of the uses, in their order. Either all are
+	// allowed, and each is counted; or some are not, and none is counted.
+	Take(ctx context.Context, uses ...Use) ([]Hit, error)
+	// GiveBack undoes what Take counted, but for uses whose window has ended since.
+	GiveBack(ctx context.Context, uses []Use, hits []Hit) error
 }

@@ -15,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -205,17 +206,32 @@ func (b buckets) at(k storage.Bucket, key string) (string, time.Duration) {
 	return fmt.Sprintf("%s.%d", key, began), b.h.moved
 }
 
-func (b buckets) Take(ctx context.Context, k storage.Bucket, key string) (storage.Hit, error) {
-	key, moved := b.at(k, key)
-	hit, err := b.h.volatile.Take(ctx, k, key)
-	hit.ResetAt = hit.ResetAt.Add(moved)
-	return hit, err
+func (b buckets) Take(ctx context.Context, uses ...storage.Use) ([]storage.Hit, error) {
+	uses, moved := b.moved(uses)
+	hits, err := b.h.volatile.Take(ctx, uses...)
+	for i, h := range hits {
+		hits[i].ResetAt = h.ResetAt.Add(moved[i])
+	}
+	return hits, err
 }
 
-func (b buckets) GiveBack(ctx context.Context, k storage.Bucket, key string, hit storage.Hit) error {
-	key, moved := b.at(k, key)
-	hit.ResetAt = hit.ResetAt.Add(-moved)
-	return b.h.volatile.GiveBack(ctx, k, key, hit)
+func (b buckets) GiveBack(ctx context.Context, uses []storage.Use, hits []storage.Hit) error {
+	uses, moved := b.moved(uses)
+	hits = slices.Clone(hits)
+	for i, h := range hits {
+		hits[i].ResetAt = h.ResetAt.Add(-moved[i])
+	}
+	return b.h.volatile.GiveBack(ctx, uses, hits)
+}
+
+// moved is at for each of the uses.
+func (b buckets) moved(uses []storage.Use) ([]storage.Use, []time.Duration) {
+	uses = slices.Clone(uses)
+	moved := make([]time.Duration, len(uses))
+	for i, u := range uses {
+		uses[i].Key, moved[i] = b.at(u.Bucket, u.Key)
+	}
+	return uses, moved
 }
 
 // pass moves the clock.

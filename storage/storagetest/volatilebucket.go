@@ -14,7 +14,7 @@ func testBuckets(t *testing.T, s storage.Buckets) {
 	five := storage.Bucket{Name: "five", Limit: 5, Window: time.Minute}
 	take := func(t *testing.T, b storage.Bucket, key string) storage.Hit {
 		t.Helper()
-		h, err := s.Take(t.Context(), b, key)
+		h, err := takeOne(t.Context(), s, b, key)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -22,7 +22,7 @@ func testBuckets(t *testing.T, s storage.Buckets) {
 	}
 	giveBack := func(t *testing.T, b storage.Bucket, key string, h storage.Hit) {
 		t.Helper()
-		if err := s.GiveBack(t.Context(), b, key, h); err != nil {
+		if err := giveBackOne(t.Context(), s, b, key, h); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -62,7 +62,7 @@ func testBuckets(t *testing.T, s storage.Buckets) {
 		allowed := 0
 		ends := make(map[time.Time]bool)
 		for _, err := range parallel(64, func(int) error {
-			h, err := s.Take(t.Context(), b, key)
+			h, err := takeOne(t.Context(), s, b, key)
 			mu.Lock()
 			defer mu.Unlock()
 			if h.Allowed {
@@ -82,8 +82,8 @@ func testBuckets(t *testing.T, s storage.Buckets) {
 	t.Run("64 that take and give back at once leave the bucket empty", func(t *testing.T) {
 		key := digest()
 		for _, err := range parallel(64, func(int) error {
-			h, err := s.Take(t.Context(), five, key)
-			return errors.Join(err, s.GiveBack(t.Context(), five, key, h))
+			h, err := takeOne(t.Context(), s, five, key)
+			return errors.Join(err, giveBackOne(t.Context(), s, five, key, h))
 		}) {
 			if err != nil {
 				t.Fatal(err)
@@ -195,6 +195,64 @@ func testBuckets(t *testing.T, s storage.Buckets) {
 			t.Error("what was given back to one bucket was taken from another")
 		}
 	})
+	t.Run("of several buckets all are used or none, and the full ones are told", func(t *testing.T) {
+		full, free := storage.Use{Bucket: five, Key: digest()}, storage.Use{Bucket: storage.Bucket{Name: "free", Limit: 9, Window: time.Hour}, Key: digest()}
+		both := func(want ...bool) []storage.Hit {
+			t.Helper()
+			hits, err := s.Take(t.Context(), full, free)
+			if err != nil || len(hits) != len(want) {
+				t.Fatalf("%+v, %v", hits, err)
+			}
+			for i, h := range hits {
+				if h.Allowed != want[i] {
+					t.Errorf("the hits are %+v, want allowed = %v", hits, want)
+				}
+			}
+			return hits
+		}
+		for want := 4; want >= 0; want-- {
+			if h := both(true, true); h[0].Left != want || h[1].Left != want+4 {
+				t.Errorf("left are %+v", h)
+			}
+		}
+		refused := both(false, true)
+		if wait := time.Until(refused[0].ResetAt); wait < 58*time.Second || wait > time.Minute {
+			t.Errorf("the full one is to wait for %v", wait)
+		}
+		if err := s.GiveBack(t.Context(), []storage.Use{full, free}, refused); err != nil {
+			t.Fatal(err)
+		}
+		if h := take(t, free.Bucket, free.Key); h.Left != 3 {
+			t.Errorf("the other was used six times and has %d left of 9, want 3", h.Left)
+		}
+	})
+	t.Run("of several at once no bucket gives more than it has", func(t *testing.T) {
+		wide, narrow := storage.Use{Bucket: storage.Bucket{Name: "wide", Limit: 40, Window: time.Hour}, Key: digest()}, storage.Use{Bucket: five, Key: digest()}
+		for _, err := range parallel(64, func(int) error { _, err := s.Take(t.Context(), wide, narrow); return err }) {
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		if h := take(t, wide.Bucket, wide.Key); h.Left != 34 {
+			t.Errorf("five of 64 may pass: the wide one has %d left of 40, want 34", h.Left)
+		}
+	})
+	t.Run("what several took is given back together", func(t *testing.T) {
+		uses := []storage.Use{{Bucket: five, Key: digest()}, {Bucket: storage.Bucket{Name: "other", Limit: 3, Window: time.Hour}, Key: digest()}}
+		for _, err := range parallel(64, func(int) error {
+			hits, err := s.Take(t.Context(), uses...)
+			return errors.Join(err, s.GiveBack(t.Context(), uses, hits))
+		}) {
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, u := range uses {
+			if n := fill(t, u.Bucket, u.Key); n != u.Bucket.Limit {
+				t.Errorf("%d are left of %d", n, u.Bucket.Limit)
+			}
+		}
+	})
 	t.Run("a bucket without limit or window is a fault, not a way in", func(t *testing.T) {
 		for _, b := range []storage.Bucket{
 			{Name: "none", Limit: 0, Window: time.Minute},
@@ -202,7 +260,7 @@ func testBuckets(t *testing.T, s storage.Buckets) {
 			{Name: "none", Limit: 5},
 			{Name: "none", Limit: 5, Window: -time.Minute},
 		} {
-			if h, err := s.Take(t.Context(), b, digest()); err == nil || h.Allowed {
+			if h, err := takeOne(t.Context(), s, b, digest()); err == nil || h.Allowed {
 				t.Errorf("%+v: got %+v, %v", b, h, err)
 			}
 		}
@@ -210,12 +268,24 @@ func testBuckets(t *testing.T, s storage.Buckets) {
 	t.Run("a context that has ended ends the call", func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		if h, err := s.Take(ctx, five, digest()); !errors.Is(err, context.Canceled) || h.Allowed {
+		if h, err := takeOne(ctx, s, five, digest()); !errors.Is(err, context.Canceled) || h.Allowed {
 			t.Errorf("Take: %+v, %v", h, err)
 		}
 		h := storage.Hit{Allowed: true, ResetAt: now()}
-		if err := s.GiveBack(ctx, five, digest(), h); !errors.Is(err, context.Canceled) {
+		if err := giveBackOne(ctx, s, five, digest(), h); !errors.Is(err, context.Canceled) {
 			t.Errorf("GiveBack: %v", err)
 		}
 	})
+}
+
+func takeOne(ctx context.Context, s storage.Buckets, b storage.Bucket, key string) (storage.Hit, error) {
+	hits, err := s.Take(ctx, storage.Use{Bucket: b, Key: key})
+	if err != nil {
+		return storage.Hit{}, err
+	}
+	return hits[0], nil
+}
+
+func giveBackOne(ctx context.Context, s storage.Buckets, b storage.Bucket, key string, h storage.Hit) error {
+	return s.GiveBack(ctx, []storage.Use{{Bucket: b, Key: key}}, []storage.Hit{h})
 }

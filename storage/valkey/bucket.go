@@ -4,107 +4,112 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/valkey-io/valkey-go"
-	"github.com/valkey-io/valkey-go/valkeylimiter"
 
 	"github.com/gatehouse-id/gatehouse/storage"
 )
 
-// A bucket is valkeylimiter's: two keys with one hash tag, the number of uses
-// in the window, and the window's end in milliseconds. Both outlive the window
-// by a second. Uses that were refused are counted too, beyond the limit; what
-// is given back is taken from the uses that were allowed.
-const (
-	bucketPrefix = "bucket"
-	bucketEnd    = ":ex"
-)
+// bucketPrefix begins the key of a bucket, whose value is the number of uses and
+// the end of the window in milliseconds: "3 1764100000000". It lives for a second
+// longer than the window. All have one hash tag, since one script counts several.
+const bucketPrefix = "{uses}:"
 
+// takeUses is given the time, then limit and window of each bucket. Its answer is
+// a line of words: first "1" when all were counted, then what was used before and
+// the end of the window, for each.
+var takeUses = valkey.NewLuaScript(`
+local now, all = tonumber(ARGV[1]), true
+local used, ends = {}, {}
+for i, value in ipairs(redis.call('MGET', unpack(KEYS))) do
+	local n, e = string.match(value or '', '^(%d+) (%d+)$')
+	n, e = tonumber(n or 0), tonumber(e or 0)
+	if e <= now then n, e = 0, now + tonumber(ARGV[2*i+1]) end
+	used[i], ends[i] = n, e
+	if n >= tonumber(ARGV[2*i]) then all = false end
+end
+local answer = all and '1' or '0'
+for i, key in ipairs(KEYS) do
+	local e = string.format('%.0f', ends[i])
+	if all then redis.call('SET', key, used[i] + 1 .. ' ' .. e, 'PX', string.format('%.0f', ends[i] - now + 1000)) end
+	answer = answer .. ' ' .. used[i] .. ' ' .. e
+end
+return answer`)
+
+// giveBack is given, for each bucket, the end of the window that it was used in.
 var giveBack = valkey.NewLuaScript(`
-if tonumber(redis.call('GET', KEYS[2])) ~= tonumber(ARGV[1]) then return 0 end
-local used = math.min(tonumber(redis.call('GET', KEYS[1]) or 0), tonumber(ARGV[2]))
-if used < 1 then return 0 end
-redis.call('SET', KEYS[1], used - 1, 'KEEPTTL')
-return 1`)
+for i, value in ipairs(redis.call('MGET', unpack(KEYS))) do
+	local n, e = string.match(value or '', '^(%d+) (%d+)$')
+	if e == ARGV[i] and tonumber(n) > 0 then
+		redis.call('SET', KEYS[i], n - 1 .. ' ' .. e, 'KEEPTTL')
+	end
+end`)
 
-// bucketID is what valkeylimiter is given, and puts in braces.
-func bucketID(b storage.Bucket, key string) string { return b.Name + ":" + key }
+func bucketKey(u storage.Use) string { return bucketPrefix + u.Bucket.Name + ":" + u.Key }
 
-// Take implements [storage.Buckets]. The window is by the clock of this
-// process, which valkeylimiter reads.
-func (d *DB) Take(ctx context.Context, b storage.Bucket, key string) (storage.Hit, error) {
-	// The library checks neither when they come with the call, and would allow
-	// everything.
-	if b.Limit < 1 || b.Window < time.Millisecond {
-		return storage.Hit{}, fmt.Errorf("valkey: take: the bucket %q allows %d in %v", b.Name, b.Limit, b.Window)
+// Take implements [storage.Buckets], in one round trip.
+func (d *DB) Take(ctx context.Context, uses ...storage.Use) ([]storage.Hit, error) {
+	if len(uses) == 0 {
+		return nil, nil
 	}
-	r, err := d.limiter.Allow(ctx, bucketID(b, key), valkeylimiter.WithCustomRateLimit(b.Limit, b.Window))
+	keys, args := make([]string, len(uses)), make([]string, 1, 1+2*len(uses))
+	args[0] = strconv.FormatInt(d.now().UnixMilli(), 10)
+	for i, u := range uses {
+		if u.Bucket.Limit < 1 || u.Bucket.Window < time.Millisecond {
+			return nil, fmt.Errorf("valkey: take: the bucket %q allows %d in %v", u.Bucket.Name, u.Bucket.Limit, u.Bucket.Window)
+		}
+		keys[i] = bucketKey(u)
+		args = append(args, strconv.Itoa(u.Bucket.Limit), strconv.FormatInt(u.Bucket.Window.Milliseconds(), 10))
+	}
+	answer, err := d.runOn(ctx, takeUses, keys, args...).ToString()
 	if err != nil {
-		return storage.Hit{}, fmt.Errorf("valkey: take: %w", err)
+		return nil, fmt.Errorf("valkey: take: %w", err)
 	}
-	return storage.Hit{
-		Allowed: r.Allowed, Left: int(r.Remaining), ResetAt: time.UnixMilli(r.ResetAtMs).UTC(),
-	}, nil
+	hits, err := readHits(answer, uses)
+	if err != nil {
+		return nil, fmt.Errorf("valkey: take: the server answered %q: %w", answer, err)
+	}
+	return hits, nil
 }
 
-// GiveBack implements [storage.Buckets].
-func (d *DB) GiveBack(ctx context.Context, b storage.Bucket, key string, h storage.Hit) error {
-	if !h.Allowed {
-		return nil
+// readHits reads what takeUses answers.
+func readHits(answer string, uses []storage.Use) ([]storage.Hit, error) {
+	all, rest, _ := strings.Cut(answer, " ")
+	hits := make([]storage.Hit, len(uses))
+	for i, u := range uses {
+		var n, end string
+		n, rest, _ = strings.Cut(rest, " ")
+		end, rest, _ = strings.Cut(rest, " ")
+		used, err := strconv.Atoi(n)
+		ends, err2 := strconv.ParseInt(end, 10, 64)
+		if err := errors.Join(err, err2); err != nil {
+			return nil, err
+		}
+		h := storage.Hit{Allowed: used < u.Bucket.Limit, Left: max(u.Bucket.Limit-used, 0), ResetAt: time.UnixMilli(ends).UTC()}
+		if all == "1" {
+			h.Left-- // this one
+		}
+		hits[i] = h
 	}
-	window := bucketPrefix + ":{" + b.Name + ":" + key + "}" + bucketEnd // see bucketID
-	count := strings.TrimSuffix(window, bucketEnd)
-	end := strconv.FormatInt(h.ResetAt.UnixMilli(), 10)
-	if err := d.runOn(ctx, giveBack, []string{count, window}, end, strconv.Itoa(b.Limit)).Error(); err != nil {
+	return hits, nil
+}
+
+// GiveBack implements [storage.Buckets], in one round trip.
+func (d *DB) GiveBack(ctx context.Context, uses []storage.Use, hits []storage.Hit) error {
+	refused := func(h storage.Hit) bool { return !h.Allowed }
+	if len(hits) == 0 || slices.ContainsFunc(hits, refused) {
+		return nil // none was counted
+	}
+	keys, args := make([]string, len(uses)), make([]string, len(uses))
+	for i, u := range uses {
+		keys[i], args[i] = bucketKey(u), strconv.FormatInt(hits[i].ResetAt.UnixMilli(), 10)
+	}
+	if err := d.runOn(ctx, giveBack, keys, args...).Error(); err != nil && !valkey.IsValkeyNil(err) {
 		return fmt.Errorf("valkey: give back: %w", err)
 	}
 	return nil
-}
-
-// newLimiter makes valkeylimiter use this connection.
-func (d *DB) newLimiter() (valkeylimiter.RateLimiterClient, error) {
-	return valkeylimiter.NewRateLimiter(valkeylimiter.RateLimiterOption{
-		ClientBuilder: func(valkey.ClientOption) (valkey.Client, error) { return limiterClient{d.client, d}, nil },
-		KeyPrefix:     bucketPrefix,
-		Limit:         1, Window: time.Second, // every call brings its own
-	})
-}
-
-// A limiterClient is how valkeylimiter speaks with the server.
-type limiterClient struct {
-	valkey.Client
-	db *DB
-}
-
-// Do sends a script (EVALSHA or EVAL, name, number of keys, keys, arguments).
-//
-// The library takes keys and arguments from memory that it gives to its next
-// caller as soon as Do returns. When Do returns because the context has ended,
-// the command may still wait to be sent, and would then count for somebody
-// else. So what is sent is a copy.
-func (c limiterClient) Do(ctx context.Context, command valkey.Completed) valkey.ValkeyResult {
-	words := command.Commands()
-	keys := 0
-	if len(words) > 2 {
-		keys, _ = strconv.Atoi(words[2])
-	}
-	if keys < 1 || len(words) < 3+keys {
-		return valkey.NewErrorResult(errors.New("valkey: the limiter sent something else than a script"))
-	}
-	var text strings.Builder // one piece of memory for all
-	size := 0
-	for _, w := range words {
-		size += len(w)
-	}
-	text.Grow(size)
-	own := make([]string, len(words))
-	for i, w := range words {
-		start := text.Len()
-		text.WriteString(w)
-		own[i] = text.String()[start:]
-	}
-	return c.db.do(ctx, c.B().Arbitrary(own[:3]...).Keys(own[3:3+keys]...).Args(own[3+keys:]...).Build())
 }

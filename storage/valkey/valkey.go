@@ -19,7 +19,6 @@ import (
 	"time"
 
 	"github.com/valkey-io/valkey-go"
-	"github.com/valkey-io/valkey-go/valkeylimiter"
 
 	"github.com/gatehouse-id/gatehouse/storage"
 )
@@ -52,7 +51,6 @@ type DB struct {
 	OnRoundTrip func()
 
 	client   valkey.Client
-	limiter  valkeylimiter.RateLimiterClient
 	timeout  time.Duration
 	address  string
 	embedded bool
@@ -91,10 +89,6 @@ func Open(ctx context.Context, address string) (*DB, error) {
 		return nil, fmt.Errorf("valkey: connect: %w", err)
 	}
 	d := &DB{client: c, timeout: o.ConnWriteTimeout, address: address, stop: func() {}}
-	if d.limiter, err = d.newLimiter(); err != nil {
-		c.Close()
-		return nil, fmt.Errorf("valkey: make the limiter: %w", err)
-	}
 	if err = d.Ping(ctx); err == nil {
 		err = d.born(ctx)
 	}
@@ -204,11 +198,14 @@ func (d *DB) runOn(ctx context.Context, script *valkey.Lua, keys []string, args 
 // life is how long a record that expires then has to live. It is not positive
 // when that is past.
 func (d *DB) life(expires time.Time) time.Duration {
-	now := time.Now
-	if d.Now != nil {
-		now = d.Now
+	return between(d.now(), expires)
+}
+
+func (d *DB) now() time.Time {
+	if d.Now == nil {
+		return time.Now()
 	}
-	return between(now(), expires)
+	return d.Now()
 }
 
 // between is the time from one to the other in whole milliseconds, the finest

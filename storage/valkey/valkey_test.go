@@ -90,7 +90,7 @@ var bucket = storage.Bucket{Name: "test", Limit: 5, Window: time.Minute}
 // each succeeds.
 func operations(d *valkey.DB) []operation {
 	c, r := code()
-	hit := storage.Hit{Allowed: true}
+	use, hits := storage.Use{Bucket: bucket, Key: "bucket-key"}, []storage.Hit{{Allowed: true}}
 	var mark storage.Mark
 	return []operation{
 		{"PutFlow", func(ctx context.Context) error { return d.PutFlow(ctx, flow()) }},
@@ -103,13 +103,13 @@ func operations(d *valkey.DB) []operation {
 		{"PutCode", func(ctx context.Context) error { return d.PutCode(ctx, c) }},
 		{"RedeemCode", func(ctx context.Context) error { _, _, err := d.RedeemCode(ctx, r); return err }},
 		{"Take", func(ctx context.Context) error {
-			h, err := d.Take(ctx, bucket, "bucket-key")
+			h, err := d.Take(ctx, use)
 			if err == nil {
-				hit = h
+				hits = h
 			}
 			return err
 		}},
-		{"GiveBack", func(ctx context.Context) error { return d.GiveBack(ctx, bucket, "bucket-key", hit) }},
+		{"GiveBack", func(ctx context.Context) error { return d.GiveBack(ctx, []storage.Use{use}, hits) }},
 		{"SpendProof", func(ctx context.Context) error {
 			now := time.Now()
 			return d.SpendProof(ctx, storage.Proof{
@@ -286,7 +286,7 @@ func TestOpenTellsNoPassword(t *testing.T) {
 func TestKeysCarryTheirRecordsHashTag(t *testing.T) {
 	address := testenv.Valkey(t)
 	d, behind := open(t, address), direct(t, address)
-	ids := []string{"flow-id", "interaction-id", "code-hash", "test:bucket-key", "deny", "proof"}
+	ids := []string{"flow-id", "interaction-id", "code-hash", "uses", "deny", "proof"}
 	seen := make(map[string]bool)
 	for _, o := range operations(d) {
 		if err := o.do(t.Context()); err != nil {
