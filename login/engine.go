@@ -270,11 +270,11 @@ func (e *Engine) tellLimit(ctx context.Context, err error, limit, key, userID st
 	if !isRefusal(err, RateLimited) {
 		return err
 	}
-	hit, fault := e.buckets.Take(ctx, limitTold, bucketKey(limit, key))
+	first, fault := e.once(ctx, limitTold, bucketKey(limit, key))
 	if fault != nil {
-		return fmt.Errorf("login: count events of a limit: %w", fault)
+		return fault
 	}
-	if hit.Allowed {
+	if first {
 		e.record(ctx, EventLimited, userID, string(RateLimited), from, limit)
 	}
 	return err
@@ -283,18 +283,25 @@ func (e *Engine) tellLimit(ctx context.Context, err error, limit, key, userID st
 // maxUserAgent is how much of a user agent is kept, in bytes.
 const maxUserAgent = 256
 
-// record keeps what happened. That it could not be kept stops nobody and is
-// told to the log.
-func (e *Engine) record(ctx context.Context, kind, userID, outcome string, from From, detail string) {
-	id, err := uuid.NewV7()
-	if err == nil {
-		err = e.store.AddEvent(ctx, storage.Event{
-			ID: id.String(), At: e.now().UTC(), Kind: kind, UserID: userID, Outcome: outcome,
-			Address: from.Address, UserAgent: clip(from.UserAgent, maxUserAgent), Detail: detail,
-		})
+// event is what happened, to be kept.
+func (e *Engine) event(kind, userID, outcome string, from From, detail string) storage.Event {
+	return storage.Event{
+		ID: uuid.Must(uuid.NewV7()).String(), // the system's randomness never fails
+		At: e.now().UTC(), Kind: kind, UserID: userID, Outcome: outcome,
+		Address: from.Address, UserAgent: clip(from.UserAgent, maxUserAgent), Detail: detail,
 	}
-	if err != nil {
-		e.log.ErrorContext(ctx, "event not kept", "kind", kind, "outcome", outcome, "err", err)
+}
+
+// record keeps what happened.
+func (e *Engine) record(ctx context.Context, kind, userID, outcome string, from From, detail string) {
+	e.keep(ctx, e.event(kind, userID, outcome, from, detail))
+}
+
+// keep keeps an event. That it could not be kept stops nobody and is told to the
+// log.
+func (e *Engine) keep(ctx context.Context, v storage.Event) {
+	if err := e.store.AddEvent(ctx, v); err != nil {
+		e.log.ErrorContext(ctx, "event not kept", "kind", v.Kind, "outcome", v.Outcome, "err", err)
 	}
 }
 
@@ -423,46 +430,35 @@ func (e *Engine) done(ctx context.Context, from From, f storage.Flow, u storage.
 		e.record(ctx, EventPasswordReset, u.ID, eventOK, from, "")
 		return PasswordReset{}, nil
 	}
-	if Purpose(f.Purpose) == ToSignIn && !proven.Has(VerifyEmail) {
-		if err := e.tellOfSignIn(ctx, from, u); err != nil {
+	ok := e.event(EventSignIn, u.ID, eventOK, from, strings.Join(f.AMR, " "))
+	if Purpose(f.Purpose) == ToSignIn && !proven.Has(VerifyEmail) && !e.knownDevice(ctx, from.Device, u.ID) {
+		if err := e.tellOfSignIn(ctx, from, u, ok); err != nil {
 			return nil, err
 		}
+	} else {
+		e.keep(ctx, ok)
 	}
-	e.record(ctx, EventSignIn, u.ID, eventOK, from, strings.Join(f.AMR, " "))
 	return Authenticated{
 		UserID: u.ID, Epoch: u.Epoch, At: e.now().UTC(), AMR: f.AMR,
 		Device: e.newDevice(u.ID), RecoveryLeft: -1,
 	}, nil
 }
 
-// tellOfSignIn writes a letter of a sign-in in a browser that the person has
-// not signed in with, unless it is the first of all.
-func (e *Engine) tellOfSignIn(ctx context.Context, from From, u storage.User) error {
-	if e.knownDevice(ctx, from.Device, u.ID) {
-		return nil
-	}
-	first, err := e.firstSignIn(ctx, u.ID)
-	if err != nil || first {
-		return err
-	}
+// tellOfSignIn keeps the event of a sign-in in a browser that the person has not
+// signed in with, and writes a letter of it, unless it is the first of all.
+func (e *Engine) tellOfSignIn(ctx context.Context, from From, u storage.User, ok storage.Event) error {
 	row, err := e.notice(LetterNewSignIn, u, from)
 	if err != nil {
 		return err
 	}
-	return e.committed(e.store.AddLetters(ctx, row))
-}
-
-// firstSignIn reports whether the person has never signed in. Where so many
-// events are kept that it would be long to find out, they have: better a
-// letter too many.
-func (e *Engine) firstSignIn(ctx context.Context, userID string) (bool, error) {
-	const enough = 50
-	events, err := e.store.ListEventsOf(ctx, userID, "", enough)
+	told, err := e.store.AddRepeat(ctx, ok, row)
 	if err != nil {
-		return false, fmt.Errorf("login: read events: %w", err)
+		return fmt.Errorf("login: keep sign-in: %w", err)
 	}
-	before := func(v storage.Event) bool { return v.Kind == EventSignIn && v.Outcome == eventOK }
-	return len(events) < enough && !slices.ContainsFunc(events, before), nil
+	if told {
+		e.mailed()
+	}
+	return nil
 }
 
 // addLetter returns how a letter is committed that reports nothing else.

@@ -29,6 +29,10 @@ type Event struct {
 type Audit interface {
 	// AddEvent adds e.
 	AddEvent(ctx context.Context, e Event) error
+	// AddRepeat adds e, and with it the letter l if an event of that kind and
+	// outcome is kept of that user already, which it reports: what happens to
+	// somebody for the first time is no news to them.
+	AddRepeat(ctx context.Context, e Event, l Letter) (told bool, err error)
 	// ListEvents returns up to limit events before the id given (empty: the
 	// newest), newest first.
 	ListEvents(ctx context.Context, before string, limit int) ([]Event, error)

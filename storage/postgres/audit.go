@@ -25,6 +25,27 @@ func (db *DB) AddEvent(ctx context.Context, e storage.Event) error {
 	})
 }
 
+// AddRepeat implements [storage.Audit].
+func (db *DB) AddRepeat(ctx context.Context, e storage.Event, l storage.Letter) (told bool, err error) {
+	n, err := db.q.InsertRepeat(ctx, pgdb.InsertRepeatParams{
+		ID:         e.ID,
+		OccurredAt: column.Time(e.At),
+		Kind:       e.Kind,
+		UserID:     e.UserID,
+		ClientID:   e.ClientID,
+		Outcome:    e.Outcome,
+		Address:    e.Address,
+		UserAgent:  e.UserAgent,
+		Detail:     e.Detail,
+		LetterID:   l.ID,
+		LetterKind: l.Kind,
+		Sealed:     l.Sealed,
+		CreatedAt:  column.Time(l.CreatedAt),
+		Deadline:   column.Time(l.Deadline),
+	})
+	return n > 0, conflict(err)
+}
+
 // ListEvents implements [storage.Audit].
 func (db *DB) ListEvents(ctx context.Context, before string, limit int) ([]storage.Event, error) {
 	var rows []pgdb.Event

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -128,27 +129,69 @@ func (db *DB) tx(ctx context.Context, do func(*pgdb.Queries) error) error {
 	})
 }
 
+// txTime is how long txLast waits for the server at most.
+const txTime = 30 * time.Second
+
 // txLast is tx for statements of which the last need no answers: those of last
 // wait, and are sent in their order, with the commit, in one round trip when do
 // is done. Only statements whose answer nobody looks at may be among them.
-func (db *DB) txLast(ctx context.Context, do func(q, last *pgdb.Queries) error) error {
+//
+// Time is bounded by the connection, which is given the context's deadline once:
+// to watch the context beside each statement takes more memory than some
+// statements do. A caller who goes away in the middle is not waited for either
+// way, and the transaction ends whole.
+func (db *DB) txLast(ctx context.Context, do func(q, last *pgdb.Queries) error) (err error) {
 	conn, err := db.pool.Acquire(ctx)
 	if err != nil {
 		return err
 	}
 	defer conn.Release() // which closes one that is still in a transaction
-	if _, err := conn.Exec(ctx, "begin"); err != nil {
+	end := time.Now().Add(txTime)
+	if d, ok := ctx.Deadline(); ok && d.Before(end) {
+		end = d
+	}
+	wire := conn.Conn().PgConn().Conn()
+	if err := wire.SetDeadline(end); err != nil {
 		return err
 	}
-	last := &queue{DBTX: conn}
-	if err = do(pgdb.New(conn), pgdb.New(last)); err == nil {
+	defer func() {
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			err = fmt.Errorf("%w: %w", context.DeadlineExceeded, err)
+		}
+		err = errors.Join(err, wire.SetDeadline(time.Time{}))
+	}()
+	within := bound{conn, context.WithoutCancel(ctx)}
+	if _, err := within.Exec(ctx, "begin"); err != nil {
+		return err
+	}
+	last := &queue{DBTX: within}
+	if err = do(pgdb.New(within), pgdb.New(last)); err == nil {
 		last.batch.Queue("commit")
-		err = conn.SendBatch(ctx, &last.batch).Close()
+		err = conn.SendBatch(within.ctx, &last.batch).Close()
 	}
 	if err != nil {
-		_, _ = conn.Exec(ctx, "rollback") // see Release
+		_, _ = within.Exec(ctx, "rollback") // see Release
 	}
 	return err
+}
+
+// bound runs statements in a context of its own, whatever they are given.
+type bound struct {
+	*pgxpool.Conn
+	ctx context.Context
+}
+
+// Exec implements [pgdb.DBTX], as the next two do.
+func (b bound) Exec(_ context.Context, sql string, arguments ...any) (pgconn.CommandTag, error) {
+	return b.Conn.Exec(b.ctx, sql, arguments...)
+}
+
+func (b bound) Query(_ context.Context, sql string, arguments ...any) (pgx.Rows, error) {
+	return b.Conn.Query(b.ctx, sql, arguments...)
+}
+
+func (b bound) QueryRow(_ context.Context, sql string, arguments ...any) pgx.Row {
+	return b.Conn.QueryRow(b.ctx, sql, arguments...)
 }
 
 // A queue keeps statements to be sent together. What they answer is not known.

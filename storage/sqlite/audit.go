@@ -12,7 +12,11 @@ import (
 
 // AddEvent implements [storage.Audit].
 func (db *DB) AddEvent(ctx context.Context, e storage.Event) error {
-	return db.writes.InsertEvent(ctx, litedb.InsertEventParams{
+	return addEvent(ctx, db.writes, e)
+}
+
+func addEvent(ctx context.Context, q *litedb.Queries, e storage.Event) error {
+	return q.InsertEvent(ctx, litedb.InsertEventParams{
 		ID:         e.ID,
 		OccurredAt: column.Time(e.At),
 		Kind:       e.Kind,
@@ -23,6 +27,23 @@ func (db *DB) AddEvent(ctx context.Context, e storage.Event) error {
 		UserAgent:  e.UserAgent,
 		Detail:     e.Detail,
 	})
+}
+
+// AddRepeat implements [storage.Audit].
+func (db *DB) AddRepeat(ctx context.Context, e storage.Event, l storage.Letter) (told bool, err error) {
+	err = db.tx(ctx, db.writer, func(q *litedb.Queries) error {
+		known, err := q.HasEvent(ctx, litedb.HasEventParams{UserID: e.UserID, Kind: e.Kind, Outcome: e.Outcome})
+		if err != nil {
+			return err
+		}
+		if told = known; told {
+			if err := addLetters(ctx, q, []storage.Letter{l}); err != nil {
+				return err
+			}
+		}
+		return addEvent(ctx, q, e)
+	})
+	return told && err == nil, conflict(err)
 }
 
 // ListEvents implements [storage.Audit].

@@ -52,6 +52,7 @@ func TestSQL(t *testing.T, open func(t *testing.T) storage.SQL) {
 		{"keys", testKeys},
 		{"letters", testLetters},
 		{"events", testEvents},
+		{"events that repeat", testRepeat},
 		{"time", testTime},
 	} {
 		t.Run(part.name, func(t *testing.T) { part.test(t, open(t)) })
@@ -1689,6 +1690,50 @@ func testEvents(t *testing.T, db storage.SQL) {
 		must(t, err)
 		equal(t, "left", left, events[1:3])
 	})
+}
+
+// testRepeat: a letter about what happened goes with the event, but not the first
+// time.
+func testRepeat(t *testing.T, db storage.SQL) {
+	ctx := t.Context()
+	ada := newID()
+	repeat := func(e storage.Event, told bool) storage.Letter {
+		t.Helper()
+		e.ID = newID()
+		l := newLetter()
+		got, err := db.AddRepeat(ctx, e, l)
+		must(t, err)
+		equal(t, "told", got, told)
+		kept, err := db.ListEvents(ctx, "", 1)
+		must(t, err)
+		equal(t, "the event is kept", kept, []storage.Event{e})
+		return l
+	}
+	ok := storage.Event{At: noon, Kind: "user.sign_in", UserID: ada, Outcome: "ok", Address: "192.0.2.1", UserAgent: "curl/8", Detail: "pwd"}
+	other := func(change func(*storage.Event)) storage.Event { e := ok; change(&e); return e }
+	for _, e := range []storage.Event{
+		other(func(e *storage.Event) { e.Outcome = "bad_credentials" }),
+		other(func(e *storage.Event) { e.Kind = "user.registered" }),
+		other(func(e *storage.Event) { e.UserID = newID() }),
+		other(func(e *storage.Event) { e.UserID = "" }),
+		other(func(e *storage.Event) { e.UserID = "" }),
+	} {
+		repeat(e, false)
+	}
+	repeat(ok, false)
+	second := repeat(ok, true)
+	third := repeat(ok, true)
+	equal(t, "letters", letters(t, db), []storage.Letter{second, third})
+
+	e := ok
+	e.ID = newID()
+	_, err := db.AddRepeat(ctx, e, second)
+	want(t, "a letter that is there already", err, storage.ErrConflict)
+	kept, err := db.ListEventsOf(ctx, ada, "", 1)
+	must(t, err)
+	if kept[0].ID == e.ID {
+		t.Error("the event of a letter that was not added is kept")
+	}
 }
 
 func testTime(t *testing.T, db storage.SQL) {
