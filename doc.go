@@ -34,6 +34,13 @@
 //	egress, text, storage   import nothing of ours
 //	cmd/gatehouse           imports all; cmd/worker imports mail
 //
+// Below all rows are internal/meter, instruments whose use allocates nothing, which
+// any of them may count with, and internal/telemetry, which tells a collector what a
+// process does: commands alone open it, and hand tracers and meters down. web/render
+// executes pages that html/template has escaped. examples are apps of others. deploy
+// is the production shape as files, docs the pages; their tests start the one and
+// type the other.
+//
 // provider and login do not know each other. They meet in one record,
 // storage.Session, which a face passes from one to the other; and because pages
 // leave their results in storage, provider calls back into nobody.

@@ -23,20 +23,21 @@ var layers = map[string][]string{
 	"migrations": {},
 	"egress":     {},
 	"text":       {},
-	"mail":       {"text"},
-	"keys":       {"storage"},
+	"mail":       {"text", "internal/meter"},
+	"keys":       {"storage", "internal/meter"},
 	"consent":    {"storage"},
-	"denylist":   {"storage"},
-	"login":      {"storage"},
-	"provider":   {"consent", "denylist", "egress", "keys", "storage"},
-	"web":        {"consent", "denylist", "login", "provider", "storage", "text"},
+	"denylist":   {"storage", "internal/meter"},
+	"login":      {"storage", "internal/meter"},
+	"provider":   {"consent", "denylist", "egress", "keys", "storage", "internal/meter"},
+	"web":        {"consent", "denylist", "login", "provider", "storage", "text", "internal/meter"},
 	"api":        {"consent", "denylist", "login", "provider", "storage"},
 
-	"examples": {"api"}, // an app has the contract, and nothing else
+	"examples": {"api"},              // an app has the contract, and nothing else
+	"bench":    {"internal/testenv"}, // it measures the binary, and knows nothing of what is in it
 
 	"cmd/worker": {"mail", "internal/telemetry"},
 	"cmd/gatehouse": {
-		"api", "consent", "denylist", "egress", "internal/telemetry", "keys", "login", "mail", "migrations", "provider", "storage", "text", "web",
+		"api", "consent", "denylist", "egress", "internal/meter", "internal/telemetry", "keys", "login", "mail", "migrations", "provider", "storage", "text", "web",
 	},
 }
 
@@ -44,11 +45,11 @@ var layers = map[string][]string{
 var confined = map[string][]string{
 	"github.com/ory/fosite":          {"provider"},
 	"github.com/gin-gonic/gin":       {"web"},
-	"google.golang.org/grpc":         {"api", "cmd", "examples"},
-	"github.com/jackc/pgx/v5":        {"storage", "migrations", "internal/testenv", "cmd"},
-	"github.com/valkey-io/valkey-go": {"storage", "internal/testenv", "cmd"},
+	"google.golang.org/grpc":         {"api", "cmd", "examples", "internal/testenv"},
+	"github.com/jackc/pgx/v5":        {"storage", "migrations", "internal/testenv", "cmd", "bench"},
+	"github.com/valkey-io/valkey-go": {"storage", "internal/testenv", "cmd", "bench"},
 	"github.com/hibiken/asynq":       {"mail"},
-	"github.com/go-jose/go-jose/v4":  {"keys", "provider", "gatewaycheck"},
+	"github.com/go-jose/go-jose/v4":  {"keys", "provider", "gatewaycheck", "examples"},
 	"github.com/pquerna/otp":         {"login"},
 	"github.com/boombuler/barcode":   {"web"},
 }
@@ -79,8 +80,8 @@ func offence(from, imported string) string {
 		return ""
 	case withinAny(to, drivers) && !within(from, "cmd") && !within(from, "storage"):
 		return "a driver is chosen by a command alone"
-	case within(to, "internal/testenv") && !within(from, "internal/testenv"):
-		return "real servers are for tests alone"
+	case within(to, "internal/testenv") && !within(from, "internal/testenv") && from != "bench":
+		return "real servers are for tests and measurements alone"
 	case from == "storage" && within(to, "migrations"):
 		return "the vocabulary knows no schema; its drivers do"
 	}
@@ -159,6 +160,8 @@ func TestOffences(t *testing.T) {
 		{"the command imports a driver", "cmd/gatehouse", module + "/storage/valkey", true},
 		{"the command imports mail", "cmd/gatehouse", module + "/mail", true},
 		{"the command does not import test servers", "cmd/gatehouse", module + "/internal/testenv", false},
+		{"what measures a server starts others beside it", "bench", module + "/internal/testenv", true},
+		{"what measures a server imports nothing of it", "bench", module + "/provider", false},
 		{"the worker imports mail", "cmd/worker", module + "/mail", true},
 		{"the worker does not import storage", "cmd/worker", module + "/storage", false},
 		{"the worker does not import web", "cmd/worker", module + "/web", false},

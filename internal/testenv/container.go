@@ -1,7 +1,9 @@
 package testenv
 
 import (
+	"cmp"
 	"context"
+	"net"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -14,8 +16,14 @@ import (
 )
 
 const (
+	// What containers are made of, unless GATEHOUSE_TEST_POSTGRES_IMAGE or
+	// GATEHOUSE_TEST_VALKEY_IMAGE name images that answer like these.
 	postgresImage = "postgres:17-alpine"
 	valkeyImage   = "valkey/valkey:8-alpine"
+
+	// label is on every container; its value is GATEHOUSE_TEST_RUN. Whoever sets
+	// that can tell the containers of that run, and remove them.
+	label = "gatehouse.test"
 
 	// password guards the containers, which listen beyond loopback on some
 	// engines.
@@ -82,7 +90,7 @@ func available(c *client.Client, image string) bool {
 }
 
 func postgresContainer(ctx context.Context) (string, error) {
-	address, err := run(ctx, postgresImage, "5432/tcp",
+	address, err := run(ctx, cmp.Or(os.Getenv(postgresEnv+"_IMAGE"), postgresImage), "5432/tcp",
 		map[string]string{"POSTGRES_PASSWORD": password},
 		append([]string{"postgres"}, postgresSettings...))
 	if err != nil {
@@ -93,7 +101,7 @@ func postgresContainer(ctx context.Context) (string, error) {
 }
 
 func valkeyContainer(ctx context.Context) (string, error) {
-	address, err := run(ctx, valkeyImage, "6379/tcp", nil,
+	address, err := run(ctx, cmp.Or(os.Getenv(valkeyEnv+"_IMAGE"), valkeyImage), "6379/tcp", nil,
 		append([]string{"valkey-server", "--requirepass", password}, valkeySettings...))
 	if err != nil {
 		return "", err
@@ -112,6 +120,7 @@ func run(ctx context.Context, image, port string, env map[string]string, command
 		testcontainers.WithExposedPorts(port),
 		testcontainers.WithEnv(env),
 		testcontainers.WithCmd(command...),
+		testcontainers.WithLabels(map[string]string{label: os.Getenv("GATEHOUSE_TEST_RUN")}),
 	}
 	if os.Getenv("TESTCONTAINERS_RYUK_DISABLED") == "true" {
 		options = append(options,
@@ -122,6 +131,16 @@ func run(ctx context.Context, image, port string, env map[string]string, command
 	c, err := testcontainers.Run(ctx, image, options...)
 	if err != nil {
 		return "", err
+	}
+	// In a container testcontainers looks for the port at the gateway, where the
+	// engine is when its socket was handed in. It may as well run beside us.
+	published, err := c.MappedPort(ctx, port)
+	if err != nil {
+		return "", err
+	}
+	here := net.JoinHostPort("127.0.0.1", published.Port())
+	if conn, err := (&net.Dialer{Timeout: time.Second}).DialContext(ctx, "tcp", here); err == nil {
+		return here, conn.Close()
 	}
 	return c.PortEndpoint(ctx, port, "")
 }

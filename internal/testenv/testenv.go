@@ -11,6 +11,7 @@
 package testenv
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -29,6 +30,8 @@ import (
 const (
 	postgresEnv = "GATEHOUSE_TEST_POSTGRES"
 	valkeyEnv   = "GATEHOUSE_TEST_VALKEY"
+	// containersEnv is "only" when private servers would miss the point.
+	containersEnv = "GATEHOUSE_TEST_CONTAINERS"
 
 	// patience is how long a server may take to start, or to answer.
 	patience = 30 * time.Second
@@ -40,6 +43,8 @@ const (
 var (
 	// errMissing says that there is no server and nothing to start one from.
 	errMissing = errors.New("no server to test against")
+	// errNoEngine says that there is nothing to start a container with.
+	errNoEngine = errors.New("no Docker engine answers")
 	// errEnded says that waiting longer is in vain.
 	errEnded = errors.New("the server has ended")
 )
@@ -135,6 +140,9 @@ func open(env string, container func(context.Context) (string, error), process f
 		// An engine that cannot pull is no reason to fail: the machine may have
 		// the binaries. What went wrong is told when it has not.
 		refusal = err
+	}
+	if os.Getenv(containersEnv) == "only" {
+		return "", fmt.Errorf("testenv: %s allows nothing but containers: %w", containersEnv, cmp.Or(refusal, errNoEngine))
 	}
 	p, err := process()
 	if errors.Is(err, errMissing) && refusal != nil {

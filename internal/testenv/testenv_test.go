@@ -151,6 +151,9 @@ func TestServersEndWithTheBinary(t *testing.T) {
 			t.Skip("the servers are not ours")
 		}
 	}
+	if os.Getenv("TESTCONTAINERS_RYUK_DISABLED") == "true" {
+		t.Skip("containers without testcontainers' reaper end by themselves, later")
+	}
 	temp, file := t.TempDir(), filepath.Join(t.TempDir(), "addresses")
 	public(t, temp)
 	out := inner(t, "GATEHOUSE_TEST_INNER="+file, "TMPDIR="+temp)
@@ -197,7 +200,7 @@ func TestNoServer(t *testing.T) {
 		t.Run(tt.sentence, func(t *testing.T) {
 			start := time.Now()
 			out := string(inner(t, "GATEHOUSE_TEST_INNER=valkey", "GATEHOUSE_TEST_VALKEY=",
-				"DOCKER_HOST=unix:///nonexistent", "CI="+tt.ci, "PATH="+tt.path))
+				"DOCKER_HOST=unix:///nonexistent", "GATEHOUSE_TEST_CONTAINERS=", "CI="+tt.ci, "PATH="+tt.path))
 			if !strings.Contains(out, tt.want) || !strings.Contains(out, tt.says) {
 				t.Errorf("got:\n%s", out)
 			}
@@ -222,7 +225,7 @@ func public(t *testing.T, dir string) {
 // eventually polls until ok, or fails the test with the sentence.
 func eventually(t *testing.T, sentence string, ok func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(30 * time.Second) // the reaper of containers takes 10
 	for !ok() {
 		if time.Now().After(deadline) {
 			t.Fatal(sentence)
