@@ -8,9 +8,12 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/multitracer"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/jackc/pgx/v5/stdlib"
+	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/gatehouse-id/gatehouse/migrations"
 	"github.com/gatehouse-id/gatehouse/storage"
@@ -25,11 +28,19 @@ type DB struct {
 
 var _ storage.SQL = (*DB)(nil)
 
+// connectTimeout is how long a new connection may take, unless the address says
+// another connect_timeout.
+const connectTimeout = 5 * time.Second
+
 // Options are what Open may be told besides the address.
 type Options struct {
 	// OnQuery, if not nil, is given every statement before it is sent, also
 	// begin and commit. It may be called concurrently.
 	OnQuery func(sql string)
+	// Tracer, if not nil, makes a span of every statement that is part of a trace.
+	Tracer trace.Tracer
+	// Meter, if not nil, measures all of them, and the pool of connections.
+	Meter metric.Meter
 }
 
 // Open connects to the database at url: postgres://user:password@host/name or
@@ -46,8 +57,28 @@ func (o Options) Open(ctx context.Context, url string) (*DB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("postgres: %w", err)
 	}
+	// pgxpool's own two minutes are how long a place in the pool would be lost to
+	// a network that drops what it is sent.
+	if config.ConnConfig.ConnectTimeout == 0 {
+		config.ConnConfig.ConnectTimeout = connectTimeout
+	}
+	var tracers []pgx.QueryTracer
 	if o.OnQuery != nil {
-		config.ConnConfig.Tracer = tracer{o.OnQuery}
+		tracers = append(tracers, tracer{o.OnQuery})
+	}
+	if o.Tracer != nil || o.Meter != nil {
+		observer, err := newObserver(o.Tracer, o.Meter)
+		if err != nil {
+			return nil, fmt.Errorf("postgres: measure: %w", err)
+		}
+		tracers = append(tracers, observer)
+	}
+	switch len(tracers) {
+	case 0: // nobody looks, and nothing is called
+	case 1:
+		config.ConnConfig.Tracer = tracers[0]
+	default:
+		config.ConnConfig.Tracer = multitracer.New(tracers...)
 	}
 	pool, err := pgxpool.NewWithConfig(ctx, config)
 	if err != nil {
@@ -56,6 +87,12 @@ func (o Options) Open(ctx context.Context, url string) (*DB, error) {
 	if err := pool.Ping(ctx); err != nil {
 		pool.Close()
 		return nil, fmt.Errorf("postgres: %w", err)
+	}
+	if o.Meter != nil {
+		if err := observePool(pool, o.Meter); err != nil {
+			pool.Close()
+			return nil, fmt.Errorf("postgres: measure: %w", err)
+		}
 	}
 	return &DB{pool: pool, q: pgdb.New(pool)}, nil
 }

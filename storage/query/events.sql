@@ -20,10 +20,3 @@ ORDER BY id DESC LIMIT CAST(sqlc.arg(max_rows) AS bigint);
 SELECT * FROM events
 WHERE user_id = sqlc.arg(user_id) AND user_id <> '' AND id < sqlc.arg(before)
 ORDER BY id DESC LIMIT CAST(sqlc.arg(max_rows) AS bigint);
-
--- name: DeleteEvents :execrows
-DELETE FROM events
-WHERE id IN (
-    SELECT e.id FROM events e WHERE e.occurred_at < sqlc.arg(before)
-    ORDER BY e.occurred_at LIMIT CAST(sqlc.arg(max_rows) AS bigint)
-);

@@ -57,10 +57,3 @@ INSERT INTO grants (
     sqlc.arg(claims)
 )
 ON CONFLICT (id) DO UPDATE SET revoked_at = excluded.revoked_at WHERE grants.revoked_at IS NULL;
-
--- name: DeleteExpiredGrants :execrows
-DELETE FROM grants
-WHERE id IN (
-    SELECT g.id FROM grants g WHERE g.ends_at < sqlc.arg(before)
-    ORDER BY g.ends_at LIMIT CAST(sqlc.arg(max_rows) AS bigint)
-);

@@ -27,10 +27,3 @@ WHERE id = sqlc.arg(id) AND delivered_at IS NULL AND failed_at IS NULL;
 -- name: ListNotices :many
 SELECT * FROM notices WHERE client_id = sqlc.arg(client_id)
 ORDER BY created_at DESC, id DESC LIMIT CAST(sqlc.arg(max_rows) AS bigint);
-
--- name: DeleteNotices :execrows
-DELETE FROM notices
-WHERE id IN (
-    SELECT n.id FROM notices n WHERE n.created_at < sqlc.arg(before)
-    ORDER BY n.created_at LIMIT CAST(sqlc.arg(max_rows) AS bigint)
-);

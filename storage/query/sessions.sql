@@ -28,9 +28,3 @@ DELETE FROM sessions WHERE user_id = sqlc.arg(user_id) AND id <> sqlc.arg(keep) 
 
 -- name: CarrySession :exec
 UPDATE sessions SET user_epoch = sqlc.arg(epoch) WHERE id = sqlc.arg(id) AND user_id = sqlc.arg(user_id);
-
--- name: DeleteExpiredSessions :execrows
-DELETE FROM sessions
-WHERE id IN (
-    SELECT s.id FROM sessions s WHERE s.expires_at < sqlc.arg(now) LIMIT CAST(sqlc.arg(max_rows) AS bigint)
-);

@@ -41,16 +41,6 @@ UPDATE users SET name = sqlc.arg(name), profile = sqlc.arg(profile), updated_at 
 -- name: DeleteUser :execrows
 DELETE FROM users WHERE id = sqlc.arg(id);
 
--- DeletePendingUsers judges each row once more when it has the lock: the user
--- may have proved the mailbox or registered again in the meantime.
--- name: DeletePendingUsers :execrows
-DELETE FROM users
-WHERE id IN (
-    SELECT u.id FROM users u
-    WHERE u.status = 'pending' AND u.email_verified_at IS NULL AND u.updated_at < sqlc.arg(before)
-    ORDER BY u.updated_at LIMIT CAST(sqlc.arg(max_rows) AS bigint)
-) AND status = 'pending' AND email_verified_at IS NULL AND updated_at < sqlc.arg(before);
-
 -- name: User :one
 SELECT * FROM users WHERE id = sqlc.arg(id);
 

@@ -30,6 +30,10 @@ const (
 	dialTimeout   = 2 * time.Second
 	answerTimeout = 3 * time.Second
 
+	// bufferSize is that of the connection's buffers, in bytes: far more than a
+	// record has.
+	bufferSize = 64 << 10
+
 	// reads are tried again this often, on a new connection. Writes are not:
 	// the answer that was lost may have been a yes.
 	readRetries    = 2
@@ -54,6 +58,7 @@ type DB struct {
 	timeout  time.Duration
 	address  string
 	embedded bool
+	observer *observer // nil is nobody
 	stop     func()
 }
 
@@ -78,6 +83,10 @@ func Open(ctx context.Context, address string) (*DB, error) {
 		o.ConnWriteTimeout = answerTimeout
 	}
 	o.DisableCache = true // nothing here is read twice
+	// One connection, where the default is four: commands of requests that are
+	// served at once then leave in one write, which is most of what they cost.
+	o.PipelineMultiplex = -1
+	o.ReadBufferEachConn, o.WriteBufferEachConn = bufferSize, bufferSize
 	o.RetryDelay = func(attempts int, _ valkey.Completed, _ error) time.Duration {
 		if attempts > readRetries {
 			return -1
@@ -167,7 +176,10 @@ func (d *DB) do(ctx context.Context, c valkey.Completed) valkey.ValkeyResult {
 	}
 	ctx, cancel := d.bounded(ctx)
 	defer cancel()
-	return d.client.Do(ctx, c)
+	if d.observer == nil {
+		return d.client.Do(ctx, c)
+	}
+	return d.observer.see(ctx, c.Commands()[0], func(ctx context.Context) valkey.ValkeyResult { return d.client.Do(ctx, c) })
 }
 
 // bounded gives an operation its time, if the caller has not. By itself the
@@ -192,7 +204,10 @@ func (d *DB) runOn(ctx context.Context, script *valkey.Lua, keys []string, args 
 	}
 	ctx, cancel := d.bounded(ctx)
 	defer cancel()
-	return script.Exec(ctx, d.client, keys, args)
+	if d.observer == nil {
+		return script.Exec(ctx, d.client, keys, args)
+	}
+	return d.observer.see(ctx, "EVALSHA", func(ctx context.Context) valkey.ValkeyResult { return script.Exec(ctx, d.client, keys, args) })
 }
 
 // life is how long a record that expires then has to live. It is not positive

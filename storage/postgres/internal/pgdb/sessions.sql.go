@@ -26,26 +26,6 @@ func (q *Queries) CarrySession(ctx context.Context, arg CarrySessionParams) erro
 	return err
 }
 
-const deleteExpiredSessions = `-- name: DeleteExpiredSessions :execrows
-DELETE FROM sessions
-WHERE id IN (
-    SELECT s.id FROM sessions s WHERE s.expires_at < $1 LIMIT CAST($2 AS bigint)
-)
-`
-
-type DeleteExpiredSessionsParams struct {
-	Now     column.Time
-	MaxRows int64
-}
-
-func (q *Queries) DeleteExpiredSessions(ctx context.Context, arg DeleteExpiredSessionsParams) (int64, error) {
-	result, err := q.db.Exec(ctx, deleteExpiredSessions, arg.Now, arg.MaxRows)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected(), nil
-}
-
 const deleteOtherSessions = `-- name: DeleteOtherSessions :many
 DELETE FROM sessions WHERE user_id = $1 AND id <> $2 RETURNING id
 `

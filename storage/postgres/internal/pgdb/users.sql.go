@@ -66,30 +66,6 @@ func (q *Queries) DeletePasswords(ctx context.Context, userID string) error {
 	return err
 }
 
-const deletePendingUsers = `-- name: DeletePendingUsers :execrows
-DELETE FROM users
-WHERE id IN (
-    SELECT u.id FROM users u
-    WHERE u.status = 'pending' AND u.email_verified_at IS NULL AND u.updated_at < $1
-    ORDER BY u.updated_at LIMIT CAST($2 AS bigint)
-) AND status = 'pending' AND email_verified_at IS NULL AND updated_at < $1
-`
-
-type DeletePendingUsersParams struct {
-	Before  column.Time
-	MaxRows int64
-}
-
-// DeletePendingUsers judges each row once more when it has the lock: the user
-// may have proved the mailbox or registered again in the meantime.
-func (q *Queries) DeletePendingUsers(ctx context.Context, arg DeletePendingUsersParams) (int64, error) {
-	result, err := q.db.Exec(ctx, deletePendingUsers, arg.Before, arg.MaxRows)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected(), nil
-}
-
 const deleteUser = `-- name: DeleteUser :execrows
 DELETE FROM users WHERE id = $1
 `

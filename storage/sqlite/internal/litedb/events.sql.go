@@ -11,27 +11,6 @@ import (
 	"github.com/gatehouse-id/gatehouse/storage/internal/column"
 )
 
-const deleteEvents = `-- name: DeleteEvents :execrows
-DELETE FROM events
-WHERE id IN (
-    SELECT e.id FROM events e WHERE e.occurred_at < ?1
-    ORDER BY e.occurred_at LIMIT CAST(?2 AS bigint)
-)
-`
-
-type DeleteEventsParams struct {
-	Before  column.Time
-	MaxRows int64
-}
-
-func (q *Queries) DeleteEvents(ctx context.Context, arg DeleteEventsParams) (int64, error) {
-	result, err := q.db.ExecContext(ctx, deleteEvents, arg.Before, arg.MaxRows)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected()
-}
-
 const eventsBefore = `-- name: EventsBefore :many
 SELECT id, occurred_at, kind, user_id, client_id, detail, outcome, address, user_agent FROM events WHERE id < ?1 ORDER BY id DESC LIMIT CAST(?2 AS bigint)
 `

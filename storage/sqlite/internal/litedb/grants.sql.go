@@ -11,27 +11,6 @@ import (
 	"github.com/gatehouse-id/gatehouse/storage/internal/column"
 )
 
-const deleteExpiredGrants = `-- name: DeleteExpiredGrants :execrows
-DELETE FROM grants
-WHERE id IN (
-    SELECT g.id FROM grants g WHERE g.ends_at < ?1
-    ORDER BY g.ends_at LIMIT CAST(?2 AS bigint)
-)
-`
-
-type DeleteExpiredGrantsParams struct {
-	Before  column.Time
-	MaxRows int64
-}
-
-func (q *Queries) DeleteExpiredGrants(ctx context.Context, arg DeleteExpiredGrantsParams) (int64, error) {
-	result, err := q.db.ExecContext(ctx, deleteExpiredGrants, arg.Before, arg.MaxRows)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected()
-}
-
 const grantByHandle = `-- name: GrantByHandle :one
 SELECT id, handle_hash, client_id, user_id, user_epoch, session_id, scopes, offline_access, resources, nonce, auth_time, amr, jkt, generation, outcome, created_at, rotated_at, expires_at, ends_at, revoked_at, claims FROM grants WHERE handle_hash = ?1
 `

@@ -11,27 +11,6 @@ import (
 	"github.com/gatehouse-id/gatehouse/storage/internal/column"
 )
 
-const deleteNotices = `-- name: DeleteNotices :execrows
-DELETE FROM notices
-WHERE id IN (
-    SELECT n.id FROM notices n WHERE n.created_at < ?1
-    ORDER BY n.created_at LIMIT CAST(?2 AS bigint)
-)
-`
-
-type DeleteNoticesParams struct {
-	Before  column.Time
-	MaxRows int64
-}
-
-func (q *Queries) DeleteNotices(ctx context.Context, arg DeleteNoticesParams) (int64, error) {
-	result, err := q.db.ExecContext(ctx, deleteNotices, arg.Before, arg.MaxRows)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected()
-}
-
 const deliverNotice = `-- name: DeliverNotice :exec
 UPDATE notices SET delivered_at = ?1
 WHERE id = ?2 AND delivered_at IS NULL AND failed_at IS NULL
