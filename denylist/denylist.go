@@ -24,6 +24,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"go.opentelemetry.io/otel/metric"
+
 	"github.com/gatehouse-id/gatehouse/storage"
 )
 
@@ -59,10 +61,8 @@ type Config struct {
 	Now func() time.Time
 	// Log is where trouble is told; nil is slog.Default.
 	Log *slog.Logger
-	// OnApplied, if not nil, is told of the revocations that the tail has read
-	// since New: how many at a time, and how long ago the first of them was. It
-	// must not block.
-	OnApplied func(lag time.Duration, n int)
+	// Meter measures how far this server is behind; nil counts nothing.
+	Meter metric.Meter
 }
 
 // A List answers checks on one server. It is safe for concurrent use.
@@ -71,7 +71,7 @@ type List struct {
 	fast        storage.Denylist
 	now         func() time.Time
 	log         *slog.Logger
-	onApplied   func(time.Duration, int)
+	meters      meters
 	nudged      chan struct{}
 
 	memory memory
@@ -107,7 +107,9 @@ func New(ctx context.Context, c Config) (*List, error) {
 	if err := l.Follow(ctx); err != nil {
 		return nil, err
 	}
-	l.onApplied = c.OnApplied // what was there before is no lag of ours
+	if err := l.measure(c.Meter); err != nil {
+		return nil, err
+	}
 	return l, nil
 }
 

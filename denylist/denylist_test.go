@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/gatehouse-id/gatehouse/denylist"
+	"github.com/gatehouse-id/gatehouse/internal/meter/metertest"
 	"github.com/gatehouse-id/gatehouse/internal/testenv"
 	"github.com/gatehouse-id/gatehouse/storage"
 	"github.com/gatehouse-id/gatehouse/storage/postgres"
@@ -281,33 +282,21 @@ func (s site) grant(t *testing.T) (string, storage.Bearer) {
 }
 
 func testTail(t *testing.T, s site) {
-	type report struct {
-		lag time.Duration
-		n   int
-	}
-	reports := make(chan report, 1000)
-	told := func(c *denylist.Config) {
-		c.OnApplied = func(lag time.Duration, n int) { reports <- report{lag, n} }
-	}
+	m := metertest.New(t)
+	told := func(c *denylist.Config) { c.Meter = m.Meter }
 	old, r := bearer()
 	s.revokeOnly(t, r)
 	a, b := s.server(t, told), s.server(t)
 	expect(t, a, old, denylist.ErrRevoked)
-	select {
-	case r := <-reports:
-		t.Errorf("what was there at the start is no lag: %+v", r)
-	default:
-	}
+	m.Expect(t, "gatehouse.revocation.lag") // what was there at the start is no lag
 	var lags []time.Duration
 	for range 3 {
 		token, r := bearer()
 		s.revokeOnly(t, r)
 		lags = append(lags, eventually(t, a, token, denylist.ErrRevoked))
 		eventually(t, b, token, denylist.ErrRevoked)
-		if r := <-reports; r.n != 1 || r.lag < 0 || r.lag > storage.MarkLife {
-			t.Errorf("reported %+v", r)
-		}
 	}
+	expectLags(t, m, "gatehouse.revocation.lag{kind=token} 3")
 	t.Logf("a revocation that nobody was told of is known after %v", lags)
 }
 

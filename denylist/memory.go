@@ -97,6 +97,13 @@ func (m *memory) sweep(now time.Time) {
 	}
 }
 
+// size is how many entries there are.
+func (m *memory) size() (tokens, grants, clients int) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return len(m.token), len(m.grant), len(m.client)
+}
+
 // age is when the last reading began that left nothing out.
 func (m *memory) age() time.Time {
 	m.mu.RLock()

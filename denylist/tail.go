@@ -26,6 +26,7 @@ func (l *List) Run(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return nil
 		}
+		l.turned(ctx, err)
 		switch {
 		case err != nil && !failing:
 			l.log.ErrorContext(ctx, "denylist: revocations cannot be read", "err", err)
@@ -109,9 +110,7 @@ func (l *List) read(ctx context.Context) (reading, error) {
 		l.memory.add(rows...)
 		if n := len(rows); n > 0 {
 			l.seq = rows[n-1].Seq
-			if l.onApplied != nil {
-				l.onApplied(max(l.now().Sub(rows[0].At), 0), n)
-			}
+			l.applied(ctx, rows)
 		}
 		more = len(rows) == page
 		r.rows, r.whole = rows, !more && r.whole

@@ -49,6 +49,9 @@ type Config struct {
 	Roots *x509.CertPool
 	// Resolver looks names up. Nil is the system's.
 	Resolver *net.Resolver
+	// Observe, if not nil, is given what makes the requests, and returns what is
+	// used instead and passes them on.
+	Observe func(http.RoundTripper) http.RoundTripper
 }
 
 // A Client makes requests. It is safe for concurrent use.
@@ -78,6 +81,9 @@ func New(c Config) (*Client, error) {
 			MaxResponseHeaderBytes: maxHeader,
 		},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	if c.Observe != nil {
+		e.http.Transport = c.Observe(e.http.Transport)
 	}
 	return e, nil
 }

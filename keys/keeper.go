@@ -28,6 +28,7 @@ import (
 
 	"github.com/go-jose/go-jose/v4"
 	"github.com/google/uuid"
+	"go.opentelemetry.io/otel/metric"
 
 	"github.com/gatehouse-id/gatehouse/storage"
 )
@@ -124,6 +125,8 @@ type Config struct {
 	// HintLife is how old an ID token may be that comes back as a hint, whichever
 	// key signed it: 31 days by default, the longest session and a day.
 	HintLife time.Duration
+	// Meter counts signatures and says how old the keys are; nil counts nothing.
+	Meter metric.Meter
 }
 
 // Gateways tells what registered readers of JWKS were last given.
@@ -156,6 +159,7 @@ type Keeper struct {
 	loaded time.Time
 	failed error
 	held   map[string][]string
+	meters meters
 }
 
 // A ringID names a ring.
@@ -246,6 +250,9 @@ func New(ctx context.Context, c Config) (*Keeper, error) {
 		{PurposeDevice, hs256}:   minting(deviceRetired),
 	}
 	k.known.Store(&known{})
+	if err := k.measure(c.Meter); err != nil {
+		return nil, err
+	}
 	if err := k.advance(ctx, aging); err != nil {
 		return nil, err
 	}
@@ -691,6 +698,7 @@ func (k *Keeper) reload(ctx context.Context, id string) error {
 		defer cancel()
 		k.loaded = now
 		_, k.failed = k.load(ctx)
+		k.reloaded(ctx, id)
 	}
 	return k.failed
 }

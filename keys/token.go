@@ -198,6 +198,7 @@ func (k *Keeper) Sign(alg, typ string, payload []byte) (string, error) {
 	if len(token) > MaxToken {
 		return "", fmt.Errorf("keys: sign %s: the token would have %d bytes, more than %d", typ, len(token), MaxToken)
 	}
+	k.meters.signatures.Add(context.Background(), 1, alg)
 	return string(token), nil
 }
 

@@ -92,9 +92,9 @@ func (e *Engine) ownFlow(ctx context.Context, who Acting, handle string, s Step)
 
 // notice writes the row of a letter that tells the owner of the account what
 // happened, and where.
-func (e *Engine) notice(kind string, u storage.User, from From) (storage.Letter, error) {
+func (e *Engine) notice(ctx context.Context, kind string, u storage.User, from From) (storage.Letter, error) {
 	now := e.now().UTC()
-	return e.sealLetter(Letter{
+	return e.sealLetter(ctx, Letter{
 		Kind: kind, To: u.Email, Link: e.signInURL, Detail: from.Browser(), Language: from.reads(u),
 		At: now, ExpiresAt: now.Add(noticeLife),
 	})
@@ -103,6 +103,7 @@ func (e *Engine) notice(kind string, u storage.User, from From) (storage.Letter,
 // ChangePassword sets another password and ends everything but what is kept.
 // It returns the user's new epoch.
 func (e *Engine) ChangePassword(ctx context.Context, who Acting, current, password string) (epoch int64, err error) {
+	defer func() { e.counted(ctx, string(VerbChangePassword), err) }()
 	u, err := e.confirmed(ctx, who)
 	if err != nil {
 		return 0, err
@@ -160,7 +161,7 @@ func (e *Engine) changePassword(ctx context.Context, who Acting, u storage.User,
 		if err != nil {
 			return 0, err
 		}
-		letter, err := e.notice(LetterPasswordChanged, u, who.From)
+		letter, err := e.notice(ctx, LetterPasswordChanged, u, who.From)
 		if err != nil {
 			return 0, err
 		}
@@ -185,7 +186,8 @@ func (e *Engine) changePassword(ctx context.Context, who Acting, u storage.User,
 //
 // What it uses of the limit is not given back: every call mails somebody who
 // has not asked for it.
-func (e *Engine) ChangeEmail(ctx context.Context, who Acting, email string) (Challenge, error) {
+func (e *Engine) ChangeEmail(ctx context.Context, who Acting, email string) (_ Challenge, err error) {
+	defer func() { e.counted(ctx, string(VerbChangeEmail), err) }()
 	u, err := e.confirmed(ctx, who)
 	if err != nil {
 		return Challenge{}, err
@@ -227,11 +229,11 @@ func (e *Engine) ChangeEmail(ctx context.Context, who Acting, email string) (Cha
 		Kind: LetterEmailChanging, To: u.Email, Link: e.signInURL, Detail: maskedEmail(address), Language: who.From.reads(u),
 		At: now, ExpiresAt: now.Add(noticeLife),
 	}
-	thereRow, err := e.sealLetter(there)
+	thereRow, err := e.sealLetter(ctx, there)
 	if err != nil {
 		return Challenge{}, err
 	}
-	hereRow, err := e.sealLetter(here)
+	hereRow, err := e.sealLetter(ctx, here)
 	if err != nil {
 		return Challenge{}, err
 	}
@@ -257,7 +259,8 @@ func maskedEmail(address string) string {
 
 // ConfirmEmail gives the account the address whose code is shown. An address
 // that meanwhile belongs to somebody else reads like an expired code.
-func (e *Engine) ConfirmEmail(ctx context.Context, who Acting, handle, code string) error {
+func (e *Engine) ConfirmEmail(ctx context.Context, who Acting, handle, code string) (err error) {
+	defer func() { e.counted(ctx, string(VerbConfirmEmail), err) }()
 	if _, err := e.acting(ctx, who); err != nil {
 		return err
 	}
@@ -317,7 +320,8 @@ func (e *Engine) Sessions(ctx context.Context, who Acting) ([]storage.Session, e
 }
 
 // EndSession signs one of the person's browsers out.
-func (e *Engine) EndSession(ctx context.Context, who Acting, id string) error {
+func (e *Engine) EndSession(ctx context.Context, who Acting, id string) (err error) {
+	defer func() { e.counted(ctx, stepEndSession, err) }()
 	sessions, err := e.Sessions(ctx, who)
 	if err != nil {
 		return err
@@ -340,6 +344,7 @@ func (e *Engine) EndSession(ctx context.Context, who Acting, id string) error {
 // SignOutEverywhere ends every session and grant but what is kept, and returns
 // the user's new epoch.
 func (e *Engine) SignOutEverywhere(ctx context.Context, who Acting) (epoch int64, err error) {
+	defer func() { e.counted(ctx, stepSignOutEverywhere, err) }()
 	u, err := e.acting(ctx, who)
 	if err != nil {
 		return 0, err
@@ -423,7 +428,8 @@ func (e *Engine) Apps(ctx context.Context, who Acting) ([]App, error) {
 }
 
 // WithdrawApp takes back what the person allows an app, and ends its tokens.
-func (e *Engine) WithdrawApp(ctx context.Context, who Acting, clientID string) error {
+func (e *Engine) WithdrawApp(ctx context.Context, who Acting, clientID string) (err error) {
+	defer func() { e.counted(ctx, stepWithdrawApp, err) }()
 	apps, err := e.Apps(ctx, who)
 	if err != nil {
 		return err
@@ -440,7 +446,8 @@ func (e *Engine) WithdrawApp(ctx context.Context, who Acting, clientID string) e
 
 // DeleteAccount removes the account and everything that is theirs, at once:
 // there is no time in which it could be taken back.
-func (e *Engine) DeleteAccount(ctx context.Context, who Acting) error {
+func (e *Engine) DeleteAccount(ctx context.Context, who Acting) (err error) {
+	defer func() { e.counted(ctx, string(VerbDeleteAccount), err) }()
 	u, err := e.confirmed(ctx, who)
 	if err != nil {
 		return err
@@ -449,7 +456,7 @@ func (e *Engine) DeleteAccount(ctx context.Context, who Acting) error {
 	if err != nil {
 		return err
 	}
-	letter, err := e.notice(LetterAccountDeleted, u, who.From)
+	letter, err := e.notice(ctx, LetterAccountDeleted, u, who.From)
 	if err != nil {
 		return err
 	}

@@ -14,6 +14,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/google/uuid"
+	"go.opentelemetry.io/otel/metric"
 
 	"github.com/gatehouse-id/gatehouse/storage"
 )
@@ -137,7 +138,7 @@ type Config struct {
 	Open func(sealed, associated []byte) ([]byte, error)
 	// Letter seals a letter: it returns the row's ID and Sealed, the engine
 	// fills in the rest. Required.
-	Letter func(Letter) (storage.Letter, error)
+	Letter func(context.Context, Letter) (storage.Letter, error)
 	// Mailed is called after letters were committed, and must not block. It
 	// may be nil.
 	Mailed func()
@@ -149,6 +150,9 @@ type Config struct {
 	// Bcrypt hashes new passwords by bcrypt, of cost 10, which reads no more
 	// than 72 bytes, instead of argon2id. Hashes of either kind are checked.
 	Bcrypt bool
+	// Hashes is how many passwords are hashed at once; others wait. Zero is one
+	// for each core. By argon2id each takes [HashMemory].
+	Hashes int
 	// Hasher replaces the hashing of passwords. It is plugged in by tests and
 	// benchmarks alone, which count and measure everything else. Nil is argon2id,
 	// or bcrypt.
@@ -166,6 +170,8 @@ type Config struct {
 	// Log is told of what went wrong without stopping a verb: an event that
 	// could not be kept. Nil is slog.Default().
 	Log *slog.Logger
+	// Meter counts the verbs and what the limits refuse; nil counts nothing.
+	Meter metric.Meter
 }
 
 // An Engine holds the verbs. It is safe for concurrent use.
@@ -177,7 +183,7 @@ type Engine struct {
 	secretByID func(context.Context, string, string) ([]byte, error)
 	seal       func(plain, associated []byte) []byte
 	open       func(sealed, associated []byte) ([]byte, error)
-	letter     func(Letter) (storage.Letter, error)
+	letter     func(context.Context, Letter) (storage.Letter, error)
 	mailed     func()
 	signInURL  string
 	issuer     string
@@ -187,6 +193,7 @@ type Engine struct {
 	now        func() time.Time
 	log        *slog.Logger
 	passwords  *hasher
+	meters     *meters
 }
 
 // New returns an Engine. It hashes one password, which takes some milliseconds.
@@ -203,7 +210,10 @@ func New(c Config) (*Engine, error) {
 		now: c.Now, log: c.Log,
 	}
 	var err error
-	if e.passwords, err = newHasher(c.Bcrypt, c.Hasher); err != nil {
+	if e.passwords, err = newHasher(c.Hashes, c.Bcrypt, c.Hasher); err != nil {
+		return nil, err
+	}
+	if e.meters, err = newMeters(c.Meter, e.passwords); err != nil {
 		return nil, err
 	}
 	for i, d := range e.domains {
@@ -427,6 +437,7 @@ func (e *Engine) advance(ctx context.Context, from From, f storage.Flow, u stora
 // done ends the way of a person.
 func (e *Engine) done(ctx context.Context, from From, f storage.Flow, u storage.User, proven Proofs) (Outcome, error) {
 	if Purpose(f.Purpose) == ToReset {
+		e.meters.completions.Add(ctx, 1, f.Purpose)
 		e.record(ctx, EventPasswordReset, u.ID, eventOK, from, "")
 		return PasswordReset{}, nil
 	}
@@ -438,6 +449,7 @@ func (e *Engine) done(ctx context.Context, from From, f storage.Flow, u storage.
 	} else {
 		e.keep(ctx, ok)
 	}
+	e.meters.completions.Add(ctx, 1, f.Purpose)
 	return Authenticated{
 		UserID: u.ID, Epoch: u.Epoch, At: e.now().UTC(), AMR: f.AMR,
 		Device: e.newDevice(u.ID), RecoveryLeft: -1,
@@ -447,7 +459,7 @@ func (e *Engine) done(ctx context.Context, from From, f storage.Flow, u storage.
 // tellOfSignIn keeps the event of a sign-in in a browser that the person has not
 // signed in with, and writes a letter of it, unless it is the first of all.
 func (e *Engine) tellOfSignIn(ctx context.Context, from From, u storage.User, ok storage.Event) error {
-	row, err := e.notice(LetterNewSignIn, u, from)
+	row, err := e.notice(ctx, LetterNewSignIn, u, from)
 	if err != nil {
 		return err
 	}
@@ -476,8 +488,8 @@ func (e *Engine) committed(err error) error {
 }
 
 // sealLetter returns the row that the outbox keeps of a letter.
-func (e *Engine) sealLetter(l Letter) (storage.Letter, error) {
-	row, err := e.letter(l)
+func (e *Engine) sealLetter(ctx context.Context, l Letter) (storage.Letter, error) {
+	row, err := e.letter(ctx, l)
 	if err != nil {
 		return storage.Letter{}, fmt.Errorf("login: seal letter: %w", err)
 	}
@@ -488,11 +500,11 @@ func (e *Engine) sealLetter(l Letter) (storage.Letter, error) {
 // filler returns rows of letters for nobody: they have lost their point when
 // they are written, and the relay drops them. They make a decoy cost what it
 // stands for.
-func (e *Engine) filler(n int) ([]storage.Letter, error) {
+func (e *Engine) filler(ctx context.Context, n int) ([]storage.Letter, error) {
 	var rows []storage.Letter
 	for range n {
 		now := e.now().UTC()
-		row, err := e.sealLetter(Letter{Kind: LetterPasswordResetCode, At: now, ExpiresAt: now})
+		row, err := e.sealLetter(ctx, Letter{Kind: LetterPasswordResetCode, At: now, ExpiresAt: now})
 		if err != nil {
 			return nil, err
 		}
@@ -524,7 +536,7 @@ func (e *Engine) mailCode(ctx context.Context, from From, f storage.Flow, s Step
 			l = Letter{Kind: LetterPasswordResetCode, At: now, ExpiresAt: now} // see filler
 		}
 	}
-	row, err := e.sealLetter(l)
+	row, err := e.sealLetter(ctx, l)
 	if err != nil {
 		return nil, err
 	}

@@ -90,7 +90,7 @@ func newHouse(t *testing.T, change ...func(*Config)) *house {
 		Secret:     func(string) (string, []byte) { return "k1", []byte("the key of mailed codes, first") },
 		SecretByID: secretByID,
 		// The letters stay in the outbox, unsealed, where the test reads them.
-		Letter: func(l Letter) (storage.Letter, error) {
+		Letter: func(_ context.Context, l Letter) (storage.Letter, error) {
 			open, err := json.Marshal(l)
 			return storage.Letter{ID: uuid.Must(uuid.NewV7()).String(), Sealed: open}, err
 		},

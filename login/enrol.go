@@ -26,7 +26,8 @@ type Enrollment struct {
 
 // EnrollSecondFactor begins to turn two-step sign-in on. Nothing changes before
 // a code of the new secret is shown to [Engine.ConfirmSecondFactor].
-func (e *Engine) EnrollSecondFactor(ctx context.Context, who Acting) (Enrollment, error) {
+func (e *Engine) EnrollSecondFactor(ctx context.Context, who Acting) (_ Enrollment, err error) {
+	defer func() { e.counted(ctx, string(VerbEnrollSecondFactor), err) }()
 	u, err := e.confirmed(ctx, who)
 	if err != nil {
 		return Enrollment{}, err
@@ -85,6 +86,7 @@ func (e *Engine) waitingSecret(ctx context.Context, who Acting, handle string) (
 // which spends the code, and ends everything but what is kept. It returns the
 // recovery codes, which are never shown again, and the user's new epoch.
 func (e *Engine) ConfirmSecondFactor(ctx context.Context, who Acting, handle, code string) (recoveryCodes []string, epoch int64, err error) {
+	defer func() { e.counted(ctx, string(VerbConfirmSecondFactor), err) }()
 	u, err := e.confirmed(ctx, who)
 	if err != nil {
 		return nil, 0, err
@@ -114,7 +116,7 @@ func (e *Engine) ConfirmSecondFactor(ctx context.Context, who Acting, handle, co
 	}
 	refund(ctx)
 	macs, shown := e.newRecoverySet(u.ID)
-	letter, err := e.notice(LetterSecondFactorOn, u, who.From)
+	letter, err := e.notice(ctx, LetterSecondFactorOn, u, who.From)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -136,6 +138,7 @@ func (e *Engine) ConfirmSecondFactor(ctx context.Context, who Acting, handle, co
 // recovery code, and ends everything but what is kept. It returns the user's
 // new epoch.
 func (e *Engine) DisableSecondFactor(ctx context.Context, who Acting, code string) (epoch int64, err error) {
+	defer func() { e.counted(ctx, string(VerbDisableSecondFactor), err) }()
 	u, err := e.confirmed(ctx, who)
 	if err != nil {
 		return 0, err
@@ -155,7 +158,7 @@ func (e *Engine) DisableSecondFactor(ctx context.Context, who Acting, code strin
 		return 0, err
 	}
 	refund(ctx)
-	letter, err := e.notice(LetterSecondFactorOff, u, who.From)
+	letter, err := e.notice(ctx, LetterSecondFactorOff, u, who.From)
 	if err != nil {
 		return 0, err
 	}
@@ -177,7 +180,8 @@ var recoveryAgain = storage.Bucket{Name: "recovery.again", Limit: 1, Window: tim
 
 // NewRecoveryCodes replaces the recovery codes and returns the new ones, which
 // are never shown again.
-func (e *Engine) NewRecoveryCodes(ctx context.Context, who Acting) ([]string, error) {
+func (e *Engine) NewRecoveryCodes(ctx context.Context, who Acting) (_ []string, err error) {
+	defer func() { e.counted(ctx, string(VerbNewRecoveryCodes), err) }()
 	u, err := e.confirmed(ctx, who)
 	if err != nil {
 		return nil, err
@@ -192,7 +196,7 @@ func (e *Engine) NewRecoveryCodes(ctx context.Context, who Acting) ([]string, er
 		return nil, err
 	}
 	macs, shown := e.newRecoverySet(u.ID)
-	letter, err := e.notice(LetterRecoveryReplaced, u, who.From)
+	letter, err := e.notice(ctx, LetterRecoveryReplaced, u, who.From)
 	if err != nil {
 		return nil, err
 	}

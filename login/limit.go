@@ -51,6 +51,13 @@ const (
 	byNetwork   = "network"
 )
 
+// What is limited besides verbs: letters that anybody can ask for, and requests
+// to register, to sign in or for a reset.
+const (
+	limitMail    = "mail"
+	limitNetwork = "sign_in"
+)
+
 // A rule is how the uses of a verb are limited. The first layer bounds guesses
 // at what was asked for, the second those at the person, over any number of
 // challenges.
@@ -147,7 +154,7 @@ func (e *Engine) mailBudget(ctx context.Context, email string, from From, userID
 	device := e.deviceOf(ctx, from.Device, userID)
 	uses := make([]storage.Use, len(mailLayers))
 	for i, l := range mailLayers {
-		uses[i] = l.use("mail", mailboxKey(email), userID, device)
+		uses[i] = l.use(limitMail, mailboxKey(email), userID, device)
 	}
 	_, err := e.take(ctx, uses)
 	return err
@@ -161,7 +168,7 @@ func (e *Engine) network(ctx context.Context, from From) error {
 		return nil
 	}
 	network := networkOf(from.Address)
-	_, err := e.take(ctx, []storage.Use{networkLayer.use("sign_in", network, "", "")})
+	_, err := e.take(ctx, []storage.Use{networkLayer.use(limitNetwork, network, "", "")})
 	return e.tellLimit(ctx, err, byNetwork, network, "", from)
 }
 
@@ -192,6 +199,7 @@ func (e *Engine) take(ctx context.Context, uses []storage.Use) (refund func(cont
 	}
 	for i, h := range hits {
 		if !h.Allowed {
+			e.limited(ctx, uses[i].Bucket)
 			return none, refuseFor(RateLimited, e.until(h.ResetAt, uses[i].Bucket.Window))
 		}
 	}

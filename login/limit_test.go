@@ -39,8 +39,12 @@ func limiter(t *testing.T) *Engine {
 		t.Fatal(err)
 	}
 	key := []byte("the key of device cookies, say")
+	meters, err := newMeters(nil, &hasher{})
+	if err != nil {
+		t.Fatal(err)
+	}
 	return &Engine{
-		store: store, buckets: db, now: time.Now, log: slog.New(slog.DiscardHandler),
+		meters: meters, store: store, buckets: db, now: time.Now, log: slog.New(slog.DiscardHandler),
 		secret: func(purpose string) (string, []byte) { return "ID12", append([]byte(purpose), key...) },
 		secretByID: func(_ context.Context, purpose, id string) ([]byte, error) {
 			if id != "ID12" {

@@ -16,7 +16,8 @@ const amrPassword = "pwd"
 // Login begins with an address and a password. An unknown address, a wrong
 // password and a suspended account read and cost the same, until the password
 // is right.
-func (e *Engine) Login(ctx context.Context, from From, email, password string) (Outcome, error) {
+func (e *Engine) Login(ctx context.Context, from From, email, password string) (_ Outcome, err error) {
+	defer func() { e.counted(ctx, string(VerbLogin), err) }()
 	address, reason := parseEmail(email)
 	var problems []Problem
 	if reason != "" {
@@ -109,7 +110,7 @@ func (e *Engine) tellOfFailures(ctx context.Context, f storage.Flow, u storage.U
 	if u.Status != storage.UserActive {
 		l = Letter{Kind: LetterPasswordResetCode, At: now, ExpiresAt: now} // see filler
 	}
-	row, err := e.sealLetter(l)
+	row, err := e.sealLetter(ctx, l)
 	if err != nil {
 		return err
 	}

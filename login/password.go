@@ -17,6 +17,8 @@ import (
 	"golang.org/x/crypto/argon2"
 	"golang.org/x/crypto/bcrypt"
 	"golang.org/x/text/unicode/norm"
+
+	"github.com/gatehouse-id/gatehouse/internal/meter"
 )
 
 // How many characters (Unicode code points, after NFKC) a password has.
@@ -147,8 +149,11 @@ const (
 	argonKey    = 32
 )
 
+// HashMemory is how many bytes hashing one password by argon2id takes.
+const HashMemory = argonMemory << 10
+
 const (
-	// hashQueue is how many wait, for each core, behind the one that hashes.
+	// hashQueue is how many wait, for each place, behind the one that hashes.
 	hashQueue = 8
 	// hashRetry is how long somebody waits whom the queue had no room for.
 	hashRetry = 2 * time.Second
@@ -159,6 +164,8 @@ const (
 const (
 	bcryptCost  = 10
 	bcryptReads = 72
+	// bcryptAlphabet is its own base64.
+	bcryptAlphabet = "./ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 )
 
 // A Hasher stands in for argon2id and bcrypt: see [Config.Hasher].
@@ -169,7 +176,7 @@ type Hasher interface {
 	Matches(hash, password string) (bool, error)
 }
 
-// A hasher makes and checks password hashes, one at a time for each core.
+// A hasher makes and checks password hashes, so many at a time as it has places.
 type hasher struct {
 	// bcrypt makes new hashes by bcrypt instead of argon2id.
 	bcrypt bool
@@ -178,26 +185,49 @@ type hasher struct {
 	// running holds a place for each hash in progress, queued one for each of
 	// those and for each that waits.
 	running, queued chan struct{}
-	// decoy is the hash of a password that nobody knows, of the kind and cost
-	// of new ones.
+	// decoy is a hash of the kind and cost of new ones, of no password.
 	decoy string
 	// service is our name, which is no password.
 	service string
+	// wait is how long people wait in the queue.
+	wait *meter.Histogram
 	// hashed is told of every hash made or checked; nil but in tests.
 	hashed func()
 }
 
-func newHasher(useBcrypt bool, instead Hasher) (*hasher, error) {
-	cores := runtime.GOMAXPROCS(0)
+func newHasher(places int, useBcrypt bool, instead Hasher) (*hasher, error) {
+	if places == 0 {
+		places = runtime.GOMAXPROCS(0)
+	}
 	h := &hasher{
 		bcrypt:  useBcrypt,
 		instead: instead,
-		running: make(chan struct{}, cores),
-		queued:  make(chan struct{}, cores*(1+hashQueue)),
+		running: make(chan struct{}, places),
+		queued:  make(chan struct{}, places*(1+hashQueue)),
 	}
 	var err error
-	h.decoy, err = h.create(rand.Text())
+	h.decoy, err = h.makeDecoy()
 	return h, err
+}
+
+// makeDecoy makes a decoy. Where the key of a hash stands it has random bytes:
+// they are of no password, and no server takes a hash's time and memory to start.
+func (h *hasher) makeDecoy() (string, error) {
+	if h.instead != nil {
+		return h.instead.Hash(rand.Text())
+	}
+	if !h.bcrypt {
+		random := make([]byte, argonSalt+argonKey)
+		rand.Read(random) // never fails (see its documentation)
+		return argonText(random[:argonSalt], random[argonSalt:]), nil
+	}
+	const salt, key = 22, 31 // characters
+	random := make([]byte, salt+key)
+	rand.Read(random)
+	for i, b := range random {
+		random[i] = bcryptAlphabet[b%64]
+	}
+	return fmt.Sprintf("$2a$%02d$%s", bcryptCost, random), nil
 }
 
 // create returns a new hash.
@@ -305,12 +335,14 @@ func (h *hasher) enter(ctx context.Context) (done func(), _ error) {
 	default:
 		return nil, refuseFor(Busy, hashRetry)
 	}
+	came := time.Now()
 	select {
 	case h.running <- struct{}{}:
 	case <-ctx.Done():
 		<-h.queued
 		return nil, fmt.Errorf("login: wait to hash: %w", ctx.Err())
 	}
+	h.wait.Record(ctx, time.Since(came))
 	if h.hashed != nil {
 		h.hashed()
 	}
@@ -333,7 +365,11 @@ var argonPrefix = fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$", argon2.Version, 
 func argonHash(password string) string {
 	salt := make([]byte, argonSalt)
 	rand.Read(salt) // never fails (see its documentation)
-	key := argon2.IDKey([]byte(norm.NFKC.String(password)), salt, argonTime, argonMemory, argonLanes, argonKey)
+	return argonText(salt, argon2.IDKey([]byte(norm.NFKC.String(password)), salt, argonTime, argonMemory, argonLanes, argonKey))
+}
+
+// argonText is a hash in PHC string format.
+func argonText(salt, key []byte) string {
 	return argonPrefix + fmt.Sprintf("%s$%s",
 		base64.RawStdEncoding.EncodeToString(salt), base64.RawStdEncoding.EncodeToString(key))
 }

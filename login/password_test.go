@@ -126,6 +126,32 @@ func TestHashes(t *testing.T) {
 	}
 }
 
+func TestDecoy(t *testing.T) {
+	for _, useBcrypt := range []bool{false, true} {
+		h, err := newHasher(0, useBcrypt, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		other, err := newHasher(0, useBcrypt, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if h.decoy == other.decoy {
+			t.Errorf("two servers have the decoy %q", h.decoy)
+		}
+		made, err := h.create("river lantern mosaic")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(h.decoy) != len(made) || h.outdated(h.decoy, "") {
+			t.Errorf("the decoy %q is not of the kind and cost of %q", h.decoy, made)
+		}
+		if same, err := matches(h.decoy, "river lantern mosaic"); same || err != nil {
+			t.Errorf("the decoy %q: %v, %v", h.decoy, same, err)
+		}
+	}
+}
+
 func TestHashPassword(t *testing.T) {
 	hash, err := HashPassword(ashaPassword)
 	if err != nil {

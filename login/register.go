@@ -23,7 +23,8 @@ type Registration struct {
 // An address that was registered and never proved is registered anew. Whoever
 // proves the mailbox gets the name and the password that came with that code;
 // those of everybody else are forgotten.
-func (e *Engine) Register(ctx context.Context, from From, r Registration) (Outcome, error) {
+func (e *Engine) Register(ctx context.Context, from From, r Registration) (_ Outcome, err error) {
+	defer func() { e.counted(ctx, stepRegister, err) }()
 	if e.closed {
 		return nil, refuse(Problem{Reason: RegistrationClosed})
 	}
@@ -92,7 +93,7 @@ func (e *Engine) tryRegister(ctx context.Context, from From, address string, r s
 		about, beside = "taken", 3
 		commit = func(l ...storage.Letter) error { return e.store.AddLetters(ctx, l...) }
 	}
-	fill, err := e.filler(beside)
+	fill, err := e.filler(ctx, beside)
 	if err != nil {
 		return nil, err
 	}

@@ -11,7 +11,8 @@ import (
 // Forgot begins with an address alone, and mails it a code. The answer is the
 // same for every address: one that has no account, or one that may not be used,
 // gets a decoy, which costs, waits and is limited as any other flow.
-func (e *Engine) Forgot(ctx context.Context, from From, email string) (Outcome, error) {
+func (e *Engine) Forgot(ctx context.Context, from From, email string) (_ Outcome, err error) {
+	defer func() { e.counted(ctx, string(VerbForgot), err) }()
 	address, reason := parseEmail(email)
 	if reason != "" {
 		return nil, refuse(Problem{FieldEmail, reason})
@@ -44,7 +45,8 @@ func (e *Engine) Forgot(ctx context.Context, from From, email string) (Outcome, 
 // ConfirmReset proves the mailbox of somebody who forgot the password, and asks
 // for a new one. Nothing changes yet; an account whose mailbox was never proved
 // becomes usable with the new password and not before.
-func (e *Engine) ConfirmReset(ctx context.Context, from From, handle, code string) (Outcome, error) {
+func (e *Engine) ConfirmReset(ctx context.Context, from From, handle, code string) (_ Outcome, err error) {
+	defer func() { e.counted(ctx, string(VerbConfirmReset), err) }()
 	f, u, err := e.proveMailbox(ctx, from, VerbConfirmReset, ConfirmReset, handle, code)
 	if err != nil {
 		return nil, err
@@ -57,7 +59,8 @@ func (e *Engine) ConfirmReset(ctx context.Context, from From, handle, code strin
 // NewPassword sets the password of somebody who forgot it, and ends every
 // session and grant. It signs nobody in and asks for no second factor: that
 // still stands at the next sign-in.
-func (e *Engine) NewPassword(ctx context.Context, from From, handle, password string) (Outcome, error) {
+func (e *Engine) NewPassword(ctx context.Context, from From, handle, password string) (_ Outcome, err error) {
+	defer func() { e.counted(ctx, string(VerbNewPassword), err) }()
 	f, err := e.flow(ctx, handle, NewPassword)
 	if err != nil {
 		return nil, err
@@ -80,7 +83,7 @@ func (e *Engine) NewPassword(ctx context.Context, from From, handle, password st
 		}
 		return nil, err
 	}
-	letter, err := e.notice(LetterPasswordChanged, u, from)
+	letter, err := e.notice(ctx, LetterPasswordChanged, u, from)
 	if err != nil {
 		return nil, err
 	}

@@ -38,7 +38,8 @@ const fewRecoveryCodes = 2
 // A wrong code reads the same whatever the account has. What is right is spent
 // in an order that loses nothing but the flow when we fail: the flow, then the
 // code, and the person is told last.
-func (e *Engine) SecondFactor(ctx context.Context, from From, handle, code string) (Outcome, error) {
+func (e *Engine) SecondFactor(ctx context.Context, from From, handle, code string) (_ Outcome, err error) {
+	defer func() { e.counted(ctx, string(VerbSecondFactor), err) }()
 	f, err := e.flow(ctx, handle, SecondFactor)
 	if err != nil {
 		return nil, err
@@ -150,12 +151,12 @@ func (e *Engine) recoveryLetters(ctx context.Context, from From, u storage.User)
 		return nil, fmt.Errorf("login: count recovery codes: %w", err)
 	}
 	left-- // the one that is used
-	used, err := e.notice(LetterRecoveryUsed, u, from)
+	used, err := e.notice(ctx, LetterRecoveryUsed, u, from)
 	if err != nil || left > fewRecoveryCodes {
 		return []storage.Letter{used}, err
 	}
 	now := e.now().UTC()
-	low, err := e.sealLetter(Letter{
+	low, err := e.sealLetter(ctx, Letter{
 		Kind: LetterRecoveryLow, To: u.Email, Link: e.signInURL, Detail: fmt.Sprint(left), Language: from.reads(u),
 		At: now, ExpiresAt: now.Add(noticeLife),
 	})

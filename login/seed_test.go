@@ -400,7 +400,7 @@ func seedB3(t *testing.T) {
 func seedB4(t *testing.T) {
 	ctx, h := t.Context(), newHouse(t)
 	seal := h.letter
-	h.letter = func(l Letter) (storage.Letter, error) { return storage.Letter{}, errBroken }
+	h.letter = func(context.Context, Letter) (storage.Letter, error) { return storage.Letter{}, errBroken }
 	if _, err := h.Register(ctx, here, asha); !errors.Is(err, errBroken) {
 		t.Fatal(err)
 	}
@@ -427,7 +427,7 @@ func seedB5(t *testing.T) {
 	if err != nil || len(rows) == 0 {
 		t.Fatalf("%d letters, %v", len(rows), err)
 	}
-	h.letter = func(Letter) (storage.Letter, error) { return storage.Letter{ID: rows[0].ID}, nil } // taken
+	h.letter = func(context.Context, Letter) (storage.Letter, error) { return storage.Letter{ID: rows[0].ID}, nil } // taken
 	if o, err := h.NewPassword(ctx, here, c.Handle, newPassword); err == nil {
 		t.Errorf("got %#v although the letter could not be written", o)
 	}

@@ -10,7 +10,8 @@ import (
 
 // VerifyEmail proves the mailbox by the code mailed to it, makes the account
 // usable and goes on to the next step.
-func (e *Engine) VerifyEmail(ctx context.Context, from From, handle, code string) (Outcome, error) {
+func (e *Engine) VerifyEmail(ctx context.Context, from From, handle, code string) (_ Outcome, err error) {
+	defer func() { e.counted(ctx, string(VerbVerifyEmail), err) }()
 	f, u, err := e.proveMailbox(ctx, from, VerbVerifyEmail, VerifyEmail, handle, code)
 	if err != nil {
 		return nil, err
@@ -74,7 +75,8 @@ func (e *Engine) recordMailbox(ctx context.Context, f storage.Flow, u storage.Us
 
 // Resend mails another code for the same step. The code before dies with its
 // handle.
-func (e *Engine) Resend(ctx context.Context, from From, handle string) (Outcome, error) {
+func (e *Engine) Resend(ctx context.Context, from From, handle string) (_ Outcome, err error) {
+	defer func() { e.counted(ctx, string(VerbResend), err) }()
 	f, err := e.flow(ctx, handle, VerifyEmail, ConfirmReset)
 	if err != nil {
 		return nil, err

@@ -75,7 +75,7 @@ func play(ctx context.Context, role, path, valkeyURL, smtpURL string) error {
 	}
 	for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
 		l := Letter{Kind: AccountVerification, To: "asha@example.com", Code: "48210937", ExpiresAt: time.Now().Add(time.Hour)}
-		id, sealed, err := sealer.Seal(l)
+		id, sealed, err := sealer.Seal(context.Background(), l)
 		if err != nil {
 			return err
 		}

@@ -8,6 +8,11 @@ import (
 	"time"
 
 	"github.com/hibiken/asynq"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/gatehouse-id/gatehouse/internal/meter"
 )
 
 const (
@@ -39,11 +44,12 @@ type NoticeRelayConfig struct {
 	Pending func(ctx context.Context, limit int) ([]Notice, error)
 	Told    func(ctx context.Context, id string) error
 	Fail    func(ctx context.Context, id, why string, at time.Time) error
-	// ValkeyURL, Every, Now and Log are those of [RelayConfig].
+	// ValkeyURL, Every, Now, Log and Meter are those of [RelayConfig].
 	ValkeyURL string
 	Every     time.Duration
 	Now       func() time.Time
 	Log       *slog.Logger
+	Meter     metric.Meter
 }
 
 // NewNoticeRelay returns a Relay that takes notices to a queue of their own, by
@@ -53,7 +59,7 @@ func NewNoticeRelay(c NoticeRelayConfig) (*Relay, error) {
 	if c.Pending == nil {
 		return nil, errors.New("mail: Pending, Told and Fail are required")
 	}
-	r, err := NewRelay(RelayConfig{
+	r, err := newRelay(RelayConfig{
 		Pending: func(ctx context.Context, after string, _ int) ([]Row, error) {
 			return pendingNotices(ctx, c.Pending, after)
 		},
@@ -69,9 +75,9 @@ func NewNoticeRelay(c NoticeRelayConfig) (*Relay, error) {
 		if task != nil && task.LastErr != "" {
 			why = task.LastErr
 		}
-		return r.fail(ctx, row, why)
+		return r.fail(ctx, row, why, outcomeLate)
 	}
-	return r, nil
+	return r, r.measure(c.Meter)
 }
 
 // pendingNotices reads all notices in one go, however many there are: those that
@@ -117,6 +123,10 @@ type NoticeWorkerConfig struct {
 	ValkeyURL string
 	// Log is where trouble is told; nil is slog.Default.
 	Log *slog.Logger
+	// Meter measures the tries; nil measures nothing.
+	Meter metric.Meter
+	// Tracer makes a trace of each; nil makes none.
+	Tracer trace.Tracer
 }
 
 // A NoticeWorker takes notices from the queue and has them told. Any number may
@@ -124,6 +134,8 @@ type NoticeWorkerConfig struct {
 type NoticeWorker struct {
 	server *asynq.Server
 	tell   func(ctx context.Context, id string) error
+	tries  *meter.Histogram
+	tracer trace.Tracer
 }
 
 // NewNoticeWorker returns a NoticeWorker. It connects when it runs.
@@ -138,9 +150,14 @@ func NewNoticeWorker(c NoticeWorkerConfig) (*NoticeWorker, error) {
 	if c.Log == nil {
 		c.Log = slog.Default()
 	}
-	later := func(err error) (LaterError, bool) { return errors.AsType[LaterError](err) }
+	instruments := meter.On(c.Meter)
+	tries := instruments.Histogram("gatehouse.notice.delivery.duration",
+		"Tries to tell an app that a session has ended, by outcome: sent, failed (it is tried again), postponed (it was not tried, because the app answers slowly or not).", meter.Delays(), "outcome")
+	if err := wrapped(instruments.Err()); err != nil {
+		return nil, err
+	}
 	return &NoticeWorker{
-		tell: c.Tell,
+		tell: c.Tell, tries: tries, tracer: tracerOr(c.Tracer),
 		server: asynq.NewServer(conn, asynq.Config{
 			Queues:                   map[string]int{noticeQueue: 1},
 			Concurrency:              noticesAtOnce,
@@ -168,6 +185,8 @@ func NewNoticeWorker(c NoticeWorkerConfig) (*NoticeWorker, error) {
 	}, nil
 }
 
+func later(err error) (LaterError, bool) { return errors.AsType[LaterError](err) }
+
 // Run tells notices until ctx ends; those being told are finished first. It
 // returns an error at once when Valkey does not answer.
 func (w *NoticeWorker) Run(ctx context.Context) error {
@@ -176,7 +195,16 @@ func (w *NoticeWorker) Run(ctx context.Context) error {
 	}
 	err := w.server.Start(asynq.HandlerFunc(func(ctx context.Context, _ *asynq.Task) error {
 		id, _ := asynq.GetTaskID(ctx)
-		return w.tell(ctx, id)
+		began := time.Now()
+		ctx, span := processing(ctx, w.tracer, noticeQueue, id)
+		defer span.End()
+		err := w.tell(ctx, id)
+		span.SetAttributes(attribute.String("gatehouse.notice.outcome", noticed(err)))
+		if _, postponed := later(err); err != nil && !postponed {
+			failed(span, noticed(err))
+		}
+		w.tries.Record(ctx, time.Since(began), noticed(err))
+		return err
 	}))
 	if err != nil {
 		return fmt.Errorf("mail: start the worker of notices: %w", err)

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"go.opentelemetry.io/otel/metric"
+
 	"github.com/gatehouse-id/gatehouse/internal/testenv"
 )
 
@@ -26,6 +28,8 @@ type noticeboard struct {
 	tries   map[string][]time.Time
 	// tell answers a try; nil takes it.
 	tell func(id string, try int) error
+	// meter is that of the relay and of the worker, or nil.
+	meter metric.Meter
 }
 
 func newNoticeboard(t *testing.T) *noticeboard {
@@ -82,12 +86,12 @@ func (b *noticeboard) run() (stop func()) {
 	b.t.Helper()
 	log := slog.New(slog.DiscardHandler)
 	relay, err := NewNoticeRelay(NoticeRelayConfig{
-		Pending: b.read, Told: b.markTold, Fail: b.markFailed, ValkeyURL: b.valkey, Every: 20 * time.Millisecond, Log: log,
+		Pending: b.read, Told: b.markTold, Fail: b.markFailed, ValkeyURL: b.valkey, Every: 20 * time.Millisecond, Log: log, Meter: b.meter,
 	})
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	worker, err := NewNoticeWorker(NoticeWorkerConfig{Tell: b.try, ValkeyURL: b.valkey, Log: log})
+	worker, err := NewNoticeWorker(NoticeWorkerConfig{Tell: b.try, ValkeyURL: b.valkey, Log: log, Meter: b.meter})
 	if err != nil {
 		b.t.Fatal(err)
 	}

@@ -6,9 +6,13 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/hibiken/asynq"
+	"go.opentelemetry.io/otel/metric"
+
+	"github.com/gatehouse-id/gatehouse/internal/meter"
 )
 
 const (
@@ -34,6 +38,10 @@ type Row struct {
 	Failure  string
 }
 
+// forNobody reports whether a letter was written only so that an address
+// without account costs what one with an account does.
+func (r Row) forNobody() bool { return !r.Deadline.IsZero() && !r.Deadline.After(r.CreatedAt) }
+
 // RelayConfig is what a Relay is made of.
 type RelayConfig struct {
 	// Pending returns up to limit rows of the outbox, neither delivered nor
@@ -53,6 +61,8 @@ type RelayConfig struct {
 	Now func() time.Time
 	// Log is where trouble is told; nil is slog.Default.
 	Log *slog.Logger
+	// Meter measures what waits; nil measures nothing.
+	Meter metric.Meter
 }
 
 // A Relay takes letters from the outbox to the queue, or notices (see
@@ -71,10 +81,21 @@ type Relay struct {
 	client    *asynq.Client
 	inspector *asynq.Inspector
 	nudged    chan struct{}
+	givenUp   *meter.Counter
+	// seen is what the last turn found, nil before the first.
+	seen atomic.Pointer[outbox]
 }
 
 // NewRelay returns a Relay. It connects when it runs.
 func NewRelay(c RelayConfig) (*Relay, error) {
+	r, err := newRelay(c)
+	if err != nil {
+		return nil, err
+	}
+	return r, r.measure(c.Meter)
+}
+
+func newRelay(c RelayConfig) (*Relay, error) {
 	if c.Pending == nil || c.Delete == nil || c.Fail == nil {
 		return nil, errors.New("mail: Pending, Delete and Fail are required")
 	}
@@ -136,11 +157,13 @@ func (r *Relay) Run(ctx context.Context) error {
 // hold up those behind it.
 func (r *Relay) turn(ctx context.Context) error {
 	var failed error
+	var found outbox
 	for after := ""; ; {
 		rows, err := r.config.Pending(ctx, after, relayBatch)
 		if err != nil {
 			return errors.Join(failed, fmt.Errorf("mail: read outbox: %w", err))
 		}
+		found.see(rows)
 		for _, row := range rows {
 			after = row.ID
 			err := r.relay(ctx, row)
@@ -149,11 +172,13 @@ func (r *Relay) turn(ctx context.Context) error {
 			}
 			err = fmt.Errorf("mail: relay %s %s: %w", r.what, row.ID, err)
 			if failed != nil {
+				r.seen.Store(&found)
 				return errors.Join(failed, err) // the second: it is not the row
 			}
 			failed = err
 		}
 		if len(rows) < relayBatch {
+			r.seen.Store(&found)
 			return failed
 		}
 	}
@@ -161,9 +186,7 @@ func (r *Relay) turn(ctx context.Context) error {
 
 // relay moves one row on, by what the queue knows of it.
 func (r *Relay) relay(ctx context.Context, row Row) error {
-	if !row.Deadline.IsZero() && !row.Deadline.After(row.CreatedAt) {
-		// A letter for nobody, written so that an address without account costs
-		// what one with an account does.
+	if row.forNobody() {
 		return r.config.Delete(ctx, row.ID)
 	}
 	tooLate := !row.Deadline.IsZero() && !r.config.Now().Before(row.Deadline)
@@ -218,6 +241,7 @@ func (r *Relay) enqueue(ctx context.Context, row Row) error {
 
 // drop removes a row that has lost its point.
 func (r *Relay) drop(ctx context.Context, row Row, _ *asynq.TaskInfo) error {
+	r.givenUp.Add(ctx, 1, r.what, outcomeLate)
 	r.config.Log.WarnContext(ctx, "mail: letter dropped: its deadline has passed", "letter", row.ID, "kind", row.Kind)
 	return r.config.Delete(ctx, row.ID)
 }
@@ -229,11 +253,12 @@ func (r *Relay) giveUp(ctx context.Context, row Row, task *asynq.TaskInfo) error
 	if task.Retried >= task.MaxRetry {
 		why = fmt.Sprintf("tried %d times: %s", task.Retried+1, why)
 	}
-	return r.fail(ctx, row, why)
+	return r.fail(ctx, row, why, outcomeFailed)
 }
 
 // fail keeps a row as given up.
-func (r *Relay) fail(ctx context.Context, row Row, why string) error {
+func (r *Relay) fail(ctx context.Context, row Row, why, reason string) error {
+	r.givenUp.Add(ctx, 1, r.what, reason)
 	if len(why) > maxFailure {
 		why = strings.ToValidUTF8(why[:maxFailure], "")
 	}

@@ -20,6 +20,7 @@ import (
 
 	"github.com/alicebob/miniredis/v2"
 	"github.com/emersion/go-smtp"
+	"go.opentelemetry.io/otel/metric"
 
 	"github.com/gatehouse-id/gatehouse/internal/testenv"
 	"github.com/gatehouse-id/gatehouse/storage"
@@ -219,6 +220,12 @@ func newOffice(t *testing.T, every time.Duration, p *post) *office {
 // newOfficeAt opens an office whose queue is at that Valkey server.
 func newOfficeAt(t *testing.T, url string, every time.Duration, p *post, tune ...func(*Worker)) *office {
 	t.Helper()
+	return newOfficeMeasured(t, url, every, p, nil, tune...)
+}
+
+// newOfficeMeasured opens an office that measures what it does.
+func newOfficeMeasured(t *testing.T, url string, every time.Duration, p *post, m metric.Meter, tune ...func(*Worker)) *office {
+	t.Helper()
 	ctx := t.Context()
 	path := filepath.Join(t.TempDir(), "outbox.db")
 	db, err := sqlite.Open(ctx, path)
@@ -246,7 +253,7 @@ func newOfficeAt(t *testing.T, url string, every time.Duration, p *post, tune ..
 			}
 			return db.FailLetter(ctx, id, why, at)
 		},
-		ValkeyURL: url, Every: every, Log: log,
+		ValkeyURL: url, Every: every, Log: log, Meter: m,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -255,7 +262,7 @@ func newOfficeAt(t *testing.T, url string, every time.Duration, p *post, tune ..
 	if err != nil {
 		t.Fatal(err)
 	}
-	worker, err := NewWorker(WorkerConfig{ValkeyURL: url, Sealer: o.sealer, Sender: sender, Brand: "Meridian ID", Log: log})
+	worker, err := NewWorker(WorkerConfig{ValkeyURL: url, Sealer: o.sealer, Sender: sender, Brand: "Meridian ID", Log: log, Meter: m})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -293,7 +300,7 @@ func pendingRows(db *sqlite.DB) func(context.Context, string, int) ([]Row, error
 // seal returns a sealed letter that expires then.
 func (o *office) seal(expires time.Time) (id string, sealed []byte) {
 	o.t.Helper()
-	id, sealed, err := o.sealer.Seal(Letter{Kind: AccountVerification, To: "asha@example.com", Code: "48210937", ExpiresAt: expires})
+	id, sealed, err := o.sealer.Seal(context.Background(), Letter{Kind: AccountVerification, To: "asha@example.com", Code: "48210937", ExpiresAt: expires})
 	if err != nil {
 		o.t.Fatal(err)
 	}

@@ -1,6 +1,7 @@
 package mail
 
 import (
+	"context"
 	"crypto/cipher"
 	"crypto/rand"
 	"encoding/base64"
@@ -44,14 +45,23 @@ func NewSealer(key []byte) (*Sealer, error) {
 	return &Sealer{aead}, nil
 }
 
+// A sealedLetter is what is encrypted.
+type sealedLetter struct {
+	Letter
+	// Trace is the span that the letter was written in, as W3C Trace Context
+	// writes it; empty is none.
+	Trace string `json:",omitempty"`
+}
+
 // Seal returns a new id (UUIDv7) and l encrypted for a row of that id and of
-// the letter's kind; under another id or kind it does not open.
-func (s *Sealer) Seal(l Letter) (id string, sealed []byte, err error) {
+// the letter's kind; under another id or kind it does not open. The trace of ctx
+// goes along.
+func (s *Sealer) Seal(ctx context.Context, l Letter) (id string, sealed []byte, err error) {
 	u, err := uuid.NewV7()
 	if err != nil {
 		return "", nil, fmt.Errorf("mail: make id: %w", err)
 	}
-	plain, err := json.Marshal(l)
+	plain, err := json.Marshal(sealedLetter{l, traceOf(ctx)})
 	if err != nil {
 		return "", nil, fmt.Errorf("mail: encode letter: %w", err)
 	}
@@ -62,17 +72,22 @@ func (s *Sealer) Seal(l Letter) (id string, sealed []byte, err error) {
 
 // Open returns the letter that was sealed for the row of that id and kind.
 func (s *Sealer) Open(id, kind string, sealed []byte) (Letter, error) {
+	l, err := s.open(id, kind, sealed)
+	return l.Letter, err
+}
+
+func (s *Sealer) open(id, kind string, sealed []byte) (sealedLetter, error) {
 	if len(sealed) < s.aead.NonceSize() {
-		return Letter{}, errors.New("mail: sealed letter is too short")
+		return sealedLetter{}, errors.New("mail: sealed letter is too short")
 	}
 	nonce, box := sealed[:s.aead.NonceSize()], sealed[s.aead.NonceSize():]
 	plain, err := s.aead.Open(nil, nonce, box, place(id, kind))
 	if err != nil {
-		return Letter{}, errors.New("mail: letter was sealed with another key or for another row")
+		return sealedLetter{}, errors.New("mail: letter was sealed with another key or for another row")
 	}
-	var l Letter
+	var l sealedLetter
 	if err := json.Unmarshal(plain, &l); err != nil {
-		return Letter{}, fmt.Errorf("mail: decode letter: %w", err)
+		return sealedLetter{}, fmt.Errorf("mail: decode letter: %w", err)
 	}
 	return l, nil
 }

@@ -2,6 +2,7 @@ package mail
 
 import (
 	"bytes"
+	"context"
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
@@ -22,7 +23,7 @@ func newTestSealer(t *testing.T, fill byte) *Sealer {
 func TestSealer(t *testing.T) {
 	s := newTestSealer(t, 1)
 	letter := Letter{Kind: AccountVerification, To: "asha@example.com", Code: "48210937", Link: "https://id.example", Detail: "Firefox on Linux", At: noon, ExpiresAt: noon}
-	id, sealed, err := s.Seal(letter)
+	id, sealed, err := s.Seal(context.Background(), letter)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -57,7 +58,7 @@ func TestSealer(t *testing.T) {
 			}
 		})
 	}
-	again, sealedAgain, err := s.Seal(letter)
+	again, sealedAgain, err := s.Seal(context.Background(), letter)
 	if err != nil {
 		t.Fatal(err)
 	}

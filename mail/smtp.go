@@ -16,6 +16,7 @@ import (
 	"time"
 
 	gomail "github.com/wneessen/go-mail"
+	"go.opentelemetry.io/otel/attribute"
 )
 
 // SMTPConfig is what an SMTP is made of.
@@ -123,15 +124,39 @@ func (s *SMTP) Send(ctx context.Context, m Message) error {
 	if timeout <= 0 {
 		return context.DeadlineExceeded
 	}
+	ctx, span := conversation(ctx, "SMTP", s.host)
+	defer span.End()
 	client, err := gomail.NewClient(s.host, append(slices.Clip(s.opts), gomail.WithTimeout(timeout))...)
 	if err != nil {
 		return fmt.Errorf("SMTP: %w", err)
 	}
 	err = client.DialAndSendWithContext(ctx, msg)
+	span.SetAttributes(attribute.Int("gatehouse.smtp.reply_code", replyCode(err, msg.IsDelivered())))
 	if err == nil || msg.IsDelivered() {
 		return nil // what fails after the server took the message is not worth a second one
 	}
-	return refusal(err)
+	err = refusal(err)
+	if errors.Is(err, ErrRefused) {
+		failed(span, outcomeRefused)
+	} else {
+		failed(span, outcomeFailed)
+	}
+	return err
+}
+
+// replyCode is the last that the server said: 250 when it has taken the letter
+// (RFC 5321 section 4.3.2, DATA), and zero when it said nothing.
+func replyCode(err error, delivered bool) int {
+	if err == nil || delivered {
+		return 250
+	}
+	if refused, ok := errors.AsType[*gomail.SendError](err); ok {
+		return refused.ErrorCode()
+	}
+	if said, ok := errors.AsType[*textproto.Error](err); ok {
+		return said.Code
+	}
+	return 0
 }
 
 // refusal leaves out what a mail server says, because that repeats addresses.

@@ -11,6 +11,9 @@ import (
 	netmail "net/mail"
 	"net/url"
 	"strings"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/trace"
 )
 
 // SMTP2GOURL is where SMTP2GO's API is, version 3.
@@ -36,6 +39,7 @@ type SMTP2GO struct {
 	key    string
 	from   *netmail.Address
 	domain string
+	host   string
 	url    string
 	client *http.Client
 }
@@ -62,7 +66,7 @@ func NewSMTP2GO(c SMTP2GOConfig) (*SMTP2GO, error) {
 	}
 	_, domain, _ := strings.Cut(from.Address, "@")
 	return &SMTP2GO{
-		key: c.Key, from: from, domain: domain, url: u.JoinPath("email", "send").String(),
+		key: c.Key, from: from, domain: domain, host: u.Hostname(), url: u.JoinPath("email", "send").String(),
 		client: &http.Client{
 			Timeout: sendTimeout,
 			// A redirect would take the key along.
@@ -116,6 +120,22 @@ func (s *SMTP2GO) Send(ctx context.Context, m Message) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, sendTimeout)
 	defer cancel()
+	ctx, span := conversation(ctx, "SMTP2GO", s.host)
+	defer span.End()
+	switch err := s.post(ctx, body); {
+	case err == nil:
+		return nil
+	case errors.Is(err, ErrRefused):
+		failed(span, outcomeRefused)
+		return err
+	default:
+		failed(span, outcomeFailed)
+		return err
+	}
+}
+
+// post makes the request.
+func (s *SMTP2GO) post(ctx context.Context, body []byte) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.url, bytes.NewReader(body))
 	if err != nil {
 		return fmt.Errorf("SMTP2GO: %w", err)
@@ -128,6 +148,7 @@ func (s *SMTP2GO) Send(ctx context.Context, m Message) error {
 		return fmt.Errorf("SMTP2GO: %w", err)
 	}
 	defer func() { _ = resp.Body.Close() }() // only read
+	trace.SpanFromContext(ctx).SetAttributes(attribute.Int("http.response.status_code", resp.StatusCode))
 	content, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 	if err != nil {
 		return fmt.Errorf("SMTP2GO: read answer: %w", err)

@@ -9,6 +9,9 @@ import (
 	"time"
 
 	"github.com/hibiken/asynq"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/trace"
 )
 
 // WorkerConfig is what a Worker is made of.
@@ -24,6 +27,11 @@ type WorkerConfig struct {
 	Now func() time.Time
 	// Log is where trouble is told; nil is slog.Default.
 	Log *slog.Logger
+	// Meter measures the tries; nil measures nothing.
+	Meter metric.Meter
+	// Tracer makes spans of them, in the traces that the letters were written in;
+	// nil makes none.
+	Tracer trace.Tracer
 }
 
 // A Worker sends the letters of the queue. Any number may run over one queue.
@@ -37,6 +45,8 @@ type Worker struct {
 	// firstRetry is how long to wait after the first failure; twice as long
 	// after each one more.
 	firstRetry time.Duration
+	meters     workerMeters
+	tracer     trace.Tracer
 }
 
 // NewWorker returns a Worker. It connects when it runs.
@@ -61,7 +71,11 @@ func NewWorker(c WorkerConfig) (*Worker, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &Worker{sealer: c.Sealer, sender: c.Sender, writer: writer, now: c.Now, log: c.Log, firstRetry: firstRetry}
+	meters, err := newWorkerMeters(c.Meter)
+	if err != nil {
+		return nil, err
+	}
+	w := &Worker{sealer: c.Sealer, sender: c.Sender, writer: writer, now: c.Now, log: c.Log, firstRetry: firstRetry, meters: meters, tracer: tracerOr(c.Tracer)}
 	w.server = asynq.NewServer(conn, asynq.Config{
 		Queues:                   map[string]int{queue: 1},
 		Concurrency:              8,
@@ -96,32 +110,60 @@ func (w *Worker) Run(ctx context.Context) error {
 
 // handle sends one letter.
 func (w *Worker) handle(ctx context.Context, t *asynq.Task) error {
+	began := time.Now()
+	outcome, err := w.deliver(ctx, t)
+	w.meters.tries.Record(ctx, time.Since(began), outcome)
+	return err
+}
+
+// deliver makes one try at a letter and says what came of it.
+func (w *Worker) deliver(ctx context.Context, t *asynq.Task) (outcome string, _ error) {
 	id, _ := asynq.GetTaskID(ctx)
-	l, err := w.sealer.Open(id, strings.TrimPrefix(t.Type(), taskPrefix), t.Payload())
+	l, err := w.sealer.open(id, strings.TrimPrefix(t.Type(), taskPrefix), t.Payload())
 	if err != nil {
 		// Not SkipRetry: a worker with the right key may take the next try.
-		return err
+		return outcomeSealed, err
 	}
+	return w.deliverOpen(ctx, id, l)
+}
+
+// deliverOpen makes one try at an open letter, in the trace it was written in.
+func (w *Worker) deliverOpen(ctx context.Context, id string, l sealedLetter) (outcome string, err error) {
+	ctx, span := processing(inTrace(ctx, l.Trace), w.tracer, queue, id, attribute.String("gatehouse.letter.kind", l.Kind))
+	defer span.End()
+	outcome, err = w.try(ctx, id, l.Letter)
+	span.SetAttributes(attribute.String("gatehouse.letter.outcome", outcome))
+	if err != nil {
+		failed(span, outcome)
+	}
+	return outcome, err
+}
+
+// try is deliverOpen within its span.
+func (w *Worker) try(ctx context.Context, id string, l Letter) (outcome string, _ error) {
 	now := w.now()
 	if !l.ExpiresAt.IsZero() && !now.Before(l.ExpiresAt) {
 		// Done, and not given up: an operator can mend nothing about it.
 		w.log.WarnContext(ctx, "mail: letter skipped: its deadline has passed", "letter", id, "kind", l.Kind)
-		return nil
+		return outcomeLate, nil
 	}
 	m, err := w.writer.write(id, l, now)
 	if err != nil {
 		// Not SkipRetry: a newer worker may know the kind.
-		return dueError{err, l.ExpiresAt}
+		return outcomeUnwritten, dueError{err, l.ExpiresAt}
 	}
 	ctx, cancel := context.WithTimeout(ctx, sendTimeout)
 	defer cancel()
 	switch err = w.sender.Send(ctx, m); {
 	case err == nil:
-		return nil
+		if !l.At.IsZero() {
+			w.meters.delay.Record(ctx, max(w.now().Sub(l.At), 0))
+		}
+		return outcomeSent, nil
 	case errors.Is(err, ErrRefused):
-		return fmt.Errorf("%w: %w", err, asynq.SkipRetry)
+		return outcomeRefused, fmt.Errorf("%w: %w", err, asynq.SkipRetry)
 	}
-	return dueError{err, l.ExpiresAt}
+	return outcomeFailed, dueError{err, l.ExpiresAt}
 }
 
 // A dueError is a failure that may pass, of a letter that has to be sent by

@@ -19,6 +19,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -130,8 +131,11 @@ type Catalogue struct {
 	plurals   map[string]map[string]string
 }
 
-// Load reads every catalogue, by tag.
-func Load() (map[string]*Catalogue, error) {
+// Load returns every catalogue, by tag. They are read once; nobody may change the
+// map.
+var Load = sync.OnceValues(readAll)
+
+func readAll() (map[string]*Catalogue, error) {
 	all := make(map[string]*Catalogue, len(languages))
 	for _, l := range languages {
 		raw, err := files.ReadFile(l.tag + ".json")
