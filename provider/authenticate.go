@@ -31,16 +31,20 @@ type presented struct {
 func (p *Provider) authenticate(r *http.Request, form url.Values) (storage.Client, *Error) {
 	by, e := present(r.Header, form)
 	if e != nil {
+		p.notAuthenticated(r, by, "malformed")
 		return storage.Client{}, e
 	}
 	failed := refuse(errInvalidClient, descriptions[errInvalidClient])
 	client, err := p.clients.get(r.Context(), by.id)
 	switch {
 	case errors.Is(err, storage.ErrNotFound):
+		p.notAuthenticated(r, by, "unknown")
 		return storage.Client{}, failed
 	case err != nil:
+		p.notAuthenticated(r, by, resultFault)
 		return storage.Client{}, unavailable(fmt.Errorf("provider: client: %w", err))
 	case client.AuthMethod != by.method:
+		p.notAuthenticated(r, by, "method")
 		return storage.Client{}, failed
 	case by.method == storage.AuthNone:
 		return client, nil
@@ -48,6 +52,7 @@ func (p *Provider) authenticate(r *http.Request, form url.Values) (storage.Clien
 	key := sha256Hex(client.ID + "\x00" + p.address(r))
 	now := p.now()
 	if wait := p.guesses.wait(key, now); wait > 0 {
+		p.notAuthenticated(r, by, "limited")
 		return storage.Client{}, tooManyGuesses(wait)
 	}
 	if by.method == storage.AuthPrivateKey {
@@ -59,18 +64,30 @@ func (p *Provider) authenticate(r *http.Request, form url.Values) (storage.Clien
 	case e == nil:
 		return client, nil
 	case e.Fault():
+		p.notAuthenticated(r, by, resultFault)
 		return storage.Client{}, e
 	}
 	hits, err := p.buckets.Take(r.Context(), storage.Use{Bucket: guessing, Key: key})
 	switch {
 	case err != nil:
+		p.notAuthenticated(r, by, resultFault)
 		return storage.Client{}, unavailable(fmt.Errorf("provider: count a failed authentication: %w", err))
 	case !hits[0].Allowed:
+		p.notAuthenticated(r, by, "limited")
 		wait := min(max(hits[0].ResetAt.Sub(now), time.Second), guessing.Window)
 		p.guesses.stop(key, now.Add(wait), now)
 		return storage.Client{}, tooManyGuesses(wait)
 	}
+	p.notAuthenticated(r, by, "credentials")
 	return storage.Client{}, e
+}
+
+// notAuthenticated counts a request whose client was not authenticated.
+func (p *Provider) notAuthenticated(r *http.Request, by presented, reason string) {
+	p.meters.failures.Add(r.Context(), 1, by.method, reason)
+	if reason == "limited" {
+		p.meters.limits.Add(r.Context(), 1, "authentication")
+	}
 }
 
 // present takes the request apart. Two methods in one request are refused (RFC

@@ -25,7 +25,7 @@ const FlowExpired = "flow_expired"
 // ?flow=ID from each page; every time all is decided anew.
 func (p *Provider) Authorize(w http.ResponseWriter, r *http.Request) {
 	if e := method(w, r, http.MethodGet, http.MethodPost); e != nil {
-		p.page(w, r, e)
+		p.authorizePage(w, r, e)
 		return
 	}
 	if r.Method == http.MethodPost {
@@ -34,7 +34,7 @@ func (p *Provider) Authorize(w http.ResponseWriter, r *http.Request) {
 	}
 	raw, e := query(r)
 	if e != nil {
-		p.page(w, r, e)
+		p.authorizePage(w, r, e)
 		return
 	}
 	i := storage.Interaction{Request: raw, RequestedAt: p.now()}
@@ -43,22 +43,31 @@ func (p *Provider) Authorize(w http.ResponseWriter, r *http.Request) {
 		i, err = p.Interaction(r, id)
 		switch {
 		case errors.Is(err, storage.ErrNotFound), err == nil && i.Request == nil:
-			p.page(w, r, &Error{Status: http.StatusBadRequest, Code: FlowExpired, Description: "The sign-in flow is over, unknown or of another browser."})
+			p.authorizePage(w, r, &Error{Status: http.StatusBadRequest, Code: FlowExpired, Description: "The sign-in flow is over, unknown or of another browser."})
 			return
 		case err != nil:
-			p.page(w, r, unavailable(err))
+			p.authorizePage(w, r, unavailable(err))
 			return
 		}
 	}
 	q, shown, told := p.parse(r.Context(), i)
 	switch {
 	case shown != nil:
-		p.page(w, r, shown)
+		p.authorizePage(w, r, shown)
 	case told != nil:
 		p.tell(w, r, i, q, told)
 	default:
 		p.dispatch(w, r, i, q)
 	}
+}
+
+// pageLabels are what requests are counted under that a page must come before.
+var pageLabels = map[step]string{loginPage: "login", registerPage: "register", selectPage: "select", consentPage: "consent"}
+
+// authorizePage shows an error instead of an answer.
+func (p *Provider) authorizePage(w http.ResponseWriter, r *http.Request, e *Error) {
+	p.meters.authorizations.Add(r.Context(), 1, e.Code)
+	p.page(w, r, e)
 }
 
 // authorizePost turns a request by POST (OIDC Core section 3.1.2.1) into one by
@@ -67,13 +76,13 @@ func (p *Provider) Authorize(w http.ResponseWriter, r *http.Request) {
 func (p *Provider) authorizePost(w http.ResponseWriter, r *http.Request) {
 	values, e := form(w, r)
 	if e != nil {
-		p.page(w, r, e)
+		p.authorizePage(w, r, e)
 		return
 	}
 	values.Del("flow") // pages post to themselves, never here
 	encoded := values.Encode()
 	if len(encoded) > maxURI-512 {
-		p.page(w, r, &Error{Status: http.StatusRequestEntityTooLarge, Code: errInvalidRequest, Description: "The request is too large."})
+		p.authorizePage(w, r, &Error{Status: http.StatusRequestEntityTooLarge, Code: errInvalidRequest, Description: "The request is too large."})
 		return
 	}
 	w.Header().Set("Cache-Control", "no-store")
@@ -127,6 +136,7 @@ func (p *Provider) dispatch(w http.ResponseWriter, r *http.Request, i storage.In
 				return
 			}
 		}
+		p.meters.authorizations.Add(ctx, 1, pageLabels[next])
 		w.Header().Set("Cache-Control", "no-store")
 		w.Header().Set("Location", p.pages[next]+"?flow="+i.ID)
 		w.WriteHeader(http.StatusSeeOther)
@@ -140,7 +150,8 @@ func (p *Provider) decide(ctx context.Context, i storage.Interaction, q request,
 	if i.Consented != nil && i.ConsentedBy == userID {
 		a.JustAgreed = i.Consented
 	}
-	if p.impostors(q) {
+	// Nobody is asked for the operator's own app, so nobody need remember.
+	if p.impostors(q) || q.client.FirstParty && a.JustAgreed == nil {
 		return consent.Decide(a), nil
 	}
 	remembered, err := p.store.Consent(ctx, userID, q.client.ID)
@@ -188,11 +199,12 @@ func (p *Provider) tell(w http.ResponseWriter, r *http.Request, i storage.Intera
 		if _, _, err := p.Session(r); err != nil {
 			shown := *e
 			shown.ClientID = q.client.ID
-			p.page(w, r, &shown)
+			p.authorizePage(w, r, &shown)
 			return
 		}
 	}
 	p.finish(r.Context(), i)
+	p.meters.authorizations.Add(r.Context(), 1, e.Code)
 	e = p.report(r.Context(), "authorize", e)
 	p.answer(w, r, q, url.Values{"error": {e.Code}, "error_description": {e.Description}})
 }
@@ -229,6 +241,7 @@ func (p *Provider) issue(w http.ResponseWriter, r *http.Request, i storage.Inter
 		p.audit(r, storage.Event{Kind: "consent.granted", UserID: s.UserID, ClientID: q.client.ID, Outcome: "ok", Detail: joinScopes(agreed)})
 	}
 	p.finish(r.Context(), i)
+	p.meters.authorizations.Add(r.Context(), 1, "code")
 	p.answer(w, r, q, url.Values{"code": {code}})
 }
 

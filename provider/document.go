@@ -20,13 +20,15 @@ type document struct {
 	// always are the headers of every answer, entity those of an answer with the
 	// body. Their values are shared by all answers.
 	always, entity http.Header
+	// name is what requests for it are counted under.
+	name string
 }
 
 // newDocument makes a document with a strong entity tag, quotes included. Scripts
 // of any origin may read it; it is public.
-func newDocument(body []byte, etag, cacheControl string) *document {
+func newDocument(name string, body []byte, etag, cacheControl string) *document {
 	return &document{
-		body: body, etag: etag,
+		name: name, body: body, etag: etag,
 		always: http.Header{
 			"Access-Control-Allow-Origin": {"*"},
 			"Cache-Control":               {cacheControl},
@@ -46,7 +48,7 @@ func newMetadata(v metadata) *document {
 		panic(fmt.Sprintf("provider: metadata: %v", err)) // text and lists of text
 	}
 	sum := sha256.Sum256(body)
-	return newDocument(body, `"`+base64.RawURLEncoding.EncodeToString(sum[:16])+`"`, maxAge(metadataMaxAge))
+	return newDocument("discovery", body, `"`+base64.RawURLEncoding.EncodeToString(sum[:16])+`"`, maxAge(metadataMaxAge))
 }
 
 // maxAge is a Cache-Control for everybody (RFC 9111 section 5.2.2).
@@ -62,9 +64,11 @@ func (p *Provider) serve(w http.ResponseWriter, r *http.Request, d *document) bo
 	h := w.Header()
 	maps.Copy(h, d.always)
 	if given := r.Header.Get("If-None-Match"); matchesETag(given, d.etag) {
+		p.meters.documents.Add(r.Context(), 1, d.name, "304")
 		w.WriteHeader(http.StatusNotModified)
 		return strings.Contains(given, d.etag) // "*" matches and has nothing
 	}
+	p.meters.documents.Add(r.Context(), 1, d.name, "200")
 	maps.Copy(h, d.entity)
 	w.WriteHeader(http.StatusOK)
 	if r.Method == http.MethodHead {

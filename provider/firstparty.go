@@ -67,7 +67,8 @@ func (f *FirstParty) client(ctx context.Context) (storage.Client, *Error) {
 // tokens. Only UserID, UserEpoch, AuthTime and AMR of s are read: there is no
 // browser behind them. A person who has changed since the proof gets
 // invalid_grant.
-func (f *FirstParty) Issue(ctx context.Context, s storage.Session) (Tokens, error) {
+func (f *FirstParty) Issue(ctx context.Context, s storage.Session) (_ Tokens, err error) {
+	defer func() { f.p.meters.tokens.Add(ctx, 1, grantFirstParty, outcomeOf(err)) }()
 	client, e := f.client(ctx)
 	if e != nil {
 		return Tokens{}, e
@@ -102,7 +103,8 @@ func (f *FirstParty) audience(c storage.Client) []string {
 }
 
 // Refresh spends a refresh token, in one statement, and returns the next tokens.
-func (f *FirstParty) Refresh(ctx context.Context, from Caller, token string) (Tokens, error) {
+func (f *FirstParty) Refresh(ctx context.Context, from Caller, token string) (_ Tokens, err error) {
+	defer func() { f.p.meters.tokens.Add(ctx, 1, grantRefresh, outcomeOf(err)) }()
 	client, e := f.client(ctx)
 	if e != nil {
 		return Tokens{}, e
@@ -134,7 +136,7 @@ func (f *FirstParty) answer(ctx context.Context, w *work) (Tokens, error) {
 // not revoked. A token of any other client, however much a person allows it,
 // opens nobody's account.
 func (f *FirstParty) Verify(ctx context.Context, token string) (Person, error) {
-	c, _, e := f.p.openAccess(ctx, token)
+	c, e := f.p.openAccess(ctx, token)
 	if e != nil {
 		return Person{}, e
 	}
@@ -151,7 +153,8 @@ func (f *FirstParty) Verify(ctx context.Context, token string) (Person, error) {
 
 // Revoke ends the grant of a refresh token, and every access token made from
 // it. A token that is worth nothing is no error.
-func (f *FirstParty) Revoke(ctx context.Context, from Caller, token string) error {
+func (f *FirstParty) Revoke(ctx context.Context, from Caller, token string) (err error) {
+	defer func() { f.p.meters.revocations.Add(ctx, 1, outcomeOf(err)) }()
 	client, e := f.client(ctx)
 	if e != nil {
 		return e

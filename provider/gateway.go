@@ -59,22 +59,29 @@ var (
 // The error is a refusal, or a fault when nobody can say whether the token was
 // revoked: then it is not let in, and the caller should come back.
 func (p *Provider) CheckBearer(ctx context.Context, token string, need Requirement) (Checked, *Error) {
+	c, result, e := p.checkBearer(ctx, token, need)
+	p.meters.checks.Add(ctx, 1, result)
+	return c, e
+}
+
+// checkBearer also says what the check is counted as.
+func (p *Provider) checkBearer(ctx context.Context, token string, need Requirement) (_ Checked, result string, _ *Error) {
 	if need.Audience == "" {
-		return Checked{}, errNoAudience
+		return Checked{}, resultInvalid, errNoAudience
 	}
 	c, e := p.openCached(ctx, token)
 	switch {
 	case e != nil:
-		return Checked{}, e
+		return Checked{}, checkResult(e, false), e
 	case !slices.Contains(c.Audience, need.Audience):
-		return Checked{}, errForeign
+		return Checked{}, resultDenied, errForeign
 	case !granted(c.Scope, need.Scopes):
-		return Checked{}, errTooFew
+		return Checked{}, resultDenied, errTooFew
 	}
 	if e := p.live(ctx, *c); e != nil {
-		return Checked{}, e
+		return Checked{}, checkResult(e, true), e
 	}
-	return Checked{Subject: c.Subject, ClientID: c.ClientID, Scope: c.Scope}, nil
+	return Checked{Subject: c.Subject, ClientID: c.ClientID, Scope: c.Scope}, resultActive, nil
 }
 
 // CheckAuthorization is CheckBearer for the Authorization headers of a request
@@ -82,13 +89,16 @@ func (p *Provider) CheckBearer(ctx context.Context, token string, need Requireme
 func (p *Provider) CheckAuthorization(ctx context.Context, headers []string, need Requirement) (Checked, *Error) {
 	switch len(headers) {
 	case 0:
+		p.meters.checks.Add(ctx, 1, resultInvalid)
 		return Checked{}, errNoToken
 	case 1:
 	default:
+		p.meters.checks.Add(ctx, 1, resultInvalid)
 		return Checked{}, errTwoTokens
 	}
 	scheme, token, found := strings.Cut(headers[0], " ")
 	if !found || !strings.EqualFold(scheme, "Bearer") {
+		p.meters.checks.Add(ctx, 1, resultInvalid)
 		return Checked{}, errNoToken
 	}
 	return p.CheckBearer(ctx, strings.TrimSpace(token), need)
@@ -182,8 +192,8 @@ func gatewayQuery(w http.ResponseWriter, r *http.Request) (Requirement, *Error) 
 	return need, nil
 }
 
-// openCached is openAccess with a memory: a gateway sends the same token with
-// every request that its holder makes.
+// openCached is openAccess with a memory: a gateway, or an API that introspects,
+// comes with the same token whenever its holder makes a request.
 func (p *Provider) openCached(ctx context.Context, token string) (*accessClaims, *Error) {
 	if len(token) > keys.MaxToken {
 		return nil, errDead
@@ -192,7 +202,7 @@ func (p *Provider) openCached(ctx context.Context, token string) (*accessClaims,
 	if c := p.opened.get(sum, ring); c != nil && c.Expires > now.Unix() {
 		return c, nil
 	}
-	c, _, e := p.openAccess(ctx, token)
+	c, e := p.openAccess(ctx, token)
 	if e != nil {
 		return nil, e
 	}

@@ -1,6 +1,7 @@
 package provider
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -49,6 +50,8 @@ var inactive = map[string]any{"active": false}
 // sees its own tokens, and access tokens for the resources that it is registered
 // to check; every other token is inactive to it.
 func (p *Provider) Introspect(w http.ResponseWriter, r *http.Request) {
+	result := resultRefused
+	defer func() { p.meters.introspections.Add(r.Context(), 1, result) }()
 	form, e := postForm(w, r)
 	if e != nil {
 		p.writeError(w, r, "introspect", e)
@@ -61,6 +64,7 @@ func (p *Provider) Introspect(w http.ResponseWriter, r *http.Request) {
 	}
 	if e == nil {
 		if wait := p.introspections.take(client.ID, p.now()); wait > 0 {
+			p.meters.limits.Add(r.Context(), 1, "introspection")
 			e = &Error{
 				Status: http.StatusTooManyRequests, Code: errUnavailable,
 				Description: "This client introspects too often.", RetryAfter: wait,
@@ -71,10 +75,14 @@ func (p *Provider) Introspect(w http.ResponseWriter, r *http.Request) {
 		e = refuse(errInvalidRequest, "The parameter token is missing.")
 	}
 	if e != nil {
+		if e.Fault() {
+			result = resultFault
+		}
 		p.writeError(w, r, "introspect", e)
 		return
 	}
-	answer, e := p.introspect(r.Context(), client, form.Get("token"))
+	var answer any
+	answer, result, e = p.introspect(r.Context(), client, form.Get("token"))
 	if e != nil {
 		p.writeError(w, r, "introspect", e)
 		return
@@ -88,63 +96,60 @@ func (p *Provider) Introspect(w http.ResponseWriter, r *http.Request) {
 
 // introspect says what the client may know of a token. Our two kinds of token
 // cannot be mistaken for each other, so the parameter token_type_hint, which
-// saves others a search, is not looked at.
-func (p *Provider) introspect(ctx context.Context, client storage.Client, token string) (map[string]any, *Error) {
+// saves others a search, is not looked at. Result is what it is counted as.
+func (p *Provider) introspect(ctx context.Context, client storage.Client, token string) (answer any, result string, e *Error) {
 	if strings.HasPrefix(token, refreshPrefix) {
 		return p.introspectRefresh(ctx, client, token)
 	}
-	c, raw, e := p.openAccess(ctx, token)
+	c, e := p.openCached(ctx, token)
 	switch {
 	case e != nil && e.Fault():
-		return nil, e
-	case e != nil, c.ClientID != client.ID && !slices.ContainsFunc(c.Audience, func(aud string) bool {
+		return nil, resultFault, e
+	case e != nil:
+		return inactive, resultInvalid, nil
+	case c.ClientID != client.ID && !slices.ContainsFunc(c.Audience, func(aud string) bool {
 		return slices.Contains(client.Metadata.Introspects, aud)
 	}):
-		return inactive, nil
+		return inactive, resultDenied, nil
 	}
-	if e := p.live(ctx, c); e != nil {
+	if e := p.live(ctx, *c); e != nil {
 		if e.Fault() {
-			return nil, e
+			return nil, resultFault, e
 		}
-		return inactive, nil
+		return inactive, resultDenied, nil
 	}
 	// What is in the token is what there is to know about it: whoever holds it
 	// can read it.
-	var answer map[string]any
-	if err := unmarshalExactly(raw, &answer); err != nil {
-		return nil, internal(fmt.Errorf("provider: claims of a token of ours: %w", err))
-	}
-	answer["active"], answer["token_type"] = true, "Bearer"
-	return answer, nil
+	return active(c.signed), resultActive, nil
 }
 
-// unmarshalExactly keeps numbers as they are written: seconds since 1970 stay
-// integers.
-func unmarshalExactly(raw []byte, v any) error {
-	d := json.NewDecoder(strings.NewReader(string(raw)))
-	d.UseNumber()
-	return d.Decode(v)
+// active is the claims of an access token, to which is added what introspection
+// says of every token that is good. They are an object that is not empty, and
+// have neither name.
+func active(signed []byte) json.RawMessage {
+	const added = `{"active":true,"token_type":"Bearer",`
+	return append([]byte(added), bytes.TrimPrefix(signed, []byte("{"))...)
 }
 
 // introspectRefresh looks up the grant of a refresh token, which only the client
 // it was issued to may ask about. The grant of a person who was suspended or has
 // changed the password is revoked, so the person need not be looked up.
-func (p *Provider) introspectRefresh(ctx context.Context, client storage.Client, token string) (map[string]any, *Error) {
+func (p *Provider) introspectRefresh(ctx context.Context, client storage.Client, token string) (answer any, result string, e *Error) {
 	t, ours, err := p.openRefreshToken(ctx, token)
 	switch {
 	case err != nil:
-		return nil, unavailable(err)
+		return nil, resultFault, unavailable(err)
 	case !ours:
-		return inactive, nil
+		return inactive, resultInvalid, nil
 	}
 	g, err := p.store.GrantByHandle(ctx, t.handleHash())
 	switch {
 	case errors.Is(err, storage.ErrNotFound):
-		return inactive, nil
+		return inactive, resultInvalid, nil
 	case err != nil:
-		return nil, unavailable(fmt.Errorf("provider: grant: %w", err))
+		return nil, resultFault, unavailable(fmt.Errorf("provider: grant: %w", err))
 	case g.ClientID != client.ID || !p.refreshable(g, client, t, p.now()):
-		return inactive, nil
+		return inactive, resultDenied, nil
 	}
 	issued := g.RotatedAt
 	if issued.IsZero() {
@@ -154,7 +159,7 @@ func (p *Provider) introspectRefresh(ctx context.Context, client storage.Client,
 		"active": true, "iss": p.issuer, "sub": g.UserID, "client_id": g.ClientID, "aud": audience(g.Resources),
 		"scope": joinScopes(g.Scopes), "iat": issued.Unix(), "exp": earlier(g.ExpiresAt, g.EndsAt).Unix(),
 		"auth_time": g.AuthTime.Unix(),
-	}, nil
+	}, resultActive, nil
 }
 
 // refreshable reports whether the token endpoint would take the refresh token
@@ -190,18 +195,18 @@ func earlier(a, b time.Time) time.Time {
 }
 
 // openAccess verifies an access token: signature, typ, issuer and expiry (RFC
-// 9068 section 4). It returns the claims as signed beside those read. Whether
-// the token was revoked is asked by live.
-func (p *Provider) openAccess(ctx context.Context, token string) (c accessClaims, raw []byte, e *Error) {
+// 9068 section 4). Whether the token was revoked is asked by live.
+func (p *Provider) openAccess(ctx context.Context, token string) (c accessClaims, e *Error) {
 	v, err := p.keys.Verify(ctx, token)
 	switch {
 	case keys.IsFault(err):
-		return c, nil, unavailable(err)
+		return c, unavailable(err)
 	case err != nil, v.Type != typeAccessToken, json.Unmarshal(v.Payload, &c) != nil,
 		c.Issuer != p.issuer, c.Expires <= p.now().Unix():
-		return c, nil, errDead
+		return c, errDead
 	}
-	return c, v.Payload, nil
+	c.signed = v.Payload
+	return c, nil
 }
 
 // errDead is the refusal of an access token, whatever is wrong with it.
@@ -247,14 +252,14 @@ func acceptsSigned(accept []string) bool {
 // exp stay inside, so that nobody takes it for an access token (RFC 9701 section
 // 5).
 type signedIntrospection struct {
-	Issuer   string         `json:"iss"`
-	Audience string         `json:"aud"`
-	IssuedAt int64          `json:"iat"`
-	Answer   map[string]any `json:"token_introspection"`
+	Issuer   string `json:"iss"`
+	Audience string `json:"aud"`
+	IssuedAt int64  `json:"iat"`
+	Answer   any    `json:"token_introspection"`
 }
 
 // writeIntrospection answers with a JWT.
-func (p *Provider) writeIntrospection(w http.ResponseWriter, r *http.Request, client storage.Client, answer map[string]any) {
+func (p *Provider) writeIntrospection(w http.ResponseWriter, r *http.Request, client storage.Client, answer any) {
 	token, err := p.sign(orDefault(client.Metadata.IntrospectionAlg, introspectionAlg), typeIntrospection, signedIntrospection{
 		Issuer: p.issuer, Audience: client.ID, IssuedAt: p.now().Unix(), Answer: answer,
 	})

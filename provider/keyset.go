@@ -50,8 +50,8 @@ func (p *Provider) publicKeys() *publicKeys {
 	}
 	k := &publicKeys{
 		jwks:    jwks,
-		open:    newDocument(jwks.Body, jwks.ETag, cache),
-		gateway: newDocument(jwks.Body, jwks.ETag, maxAge(min(age, gatewayMaxAge))),
+		open:    newDocument("jwks", jwks.Body, jwks.ETag, cache),
+		gateway: newDocument("jwks", jwks.Body, jwks.ETag, maxAge(min(age, gatewayMaxAge))),
 	}
 	p.published.Store(k)
 	return k

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/ory/fosite"
+	"go.opentelemetry.io/otel/metric"
 
 	"github.com/gatehouse-id/gatehouse/egress"
 	"github.com/gatehouse-id/gatehouse/keys"
@@ -76,6 +77,8 @@ type Config struct {
 	Now func() time.Time
 	// Log is nil for slog.Default.
 	Log *slog.Logger
+	// Meter counts what the endpoints answer. Nil counts nothing.
+	Meter metric.Meter
 
 	// AccessTokenLife is how long access tokens and ID tokens live: 15 minutes.
 	AccessTokenLife time.Duration
@@ -134,6 +137,7 @@ type Provider struct {
 	engine         *fosite.Fosite
 	metadata       *document
 	published      atomic.Pointer[publicKeys]
+	meters         meters
 }
 
 type lifetimes struct {
@@ -190,6 +194,9 @@ func New(c Config) (*Provider, error) {
 	}
 	if id, _ := p.keys.Secret(keys.PurposeRefresh); len(id) != keyIDSize {
 		return nil, fmt.Errorf("provider: the refresh key's id has %d characters, not %d", len(id), keyIDSize)
+	}
+	if p.meters, err = newMeters(c.Meter); err != nil {
+		return nil, err
 	}
 	p.clients = newClientCache(c.Store)
 	p.proofs, p.buckets, p.guesses = c.Proofs, c.Buckets, newGuesses()

@@ -224,6 +224,7 @@ func (p *Provider) takeRegistration(r *http.Request) *Error {
 	case err != nil:
 		return unavailable(fmt.Errorf("provider: count a registration: %w", err))
 	case !hits[0].Allowed:
+		p.meters.limits.Add(r.Context(), 1, "registration")
 		return &Error{
 			Status: http.StatusTooManyRequests, Code: errUnavailable, RetryAfter: min(max(hits[0].ResetAt.Sub(p.now()), time.Second), b.Window),
 			Description: "Too many clients were registered or changed from this address.",

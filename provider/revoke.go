@@ -32,6 +32,7 @@ func (p *Provider) Revoke(w http.ResponseWriter, r *http.Request) {
 	}
 	form, e := postForm(w, r)
 	if e != nil {
+		p.meters.revocations.Add(r.Context(), 1, e.Code)
 		p.writeError(w, r, "revoke", e)
 		return
 	}
@@ -44,9 +45,11 @@ func (p *Provider) Revoke(w http.ResponseWriter, r *http.Request) {
 		e = p.revoke(r, client, form.Get("token"))
 	}
 	if e != nil {
+		p.meters.revocations.Add(r.Context(), 1, e.Code)
 		p.writeError(w, r, "revoke", e)
 		return
 	}
+	p.meters.revocations.Add(r.Context(), 1, outcomeOK)
 	h := w.Header()
 	h.Set("Cache-Control", "no-store")
 	h.Set("Content-Length", "0")
@@ -59,7 +62,7 @@ func (p *Provider) revoke(r *http.Request, client storage.Client, token string) 
 	if strings.HasPrefix(token, refreshPrefix) {
 		return p.revokeRefresh(r, client, token)
 	}
-	c, _, e := p.openAccess(r.Context(), token)
+	c, e := p.openAccess(r.Context(), token)
 	switch {
 	case e != nil && e.Fault():
 		return e

@@ -162,6 +162,7 @@ func (p *Provider) EndSession(w http.ResponseWriter, r *http.Request) error {
 			return fmt.Errorf("provider: end the session: %w", err)
 		}
 		p.ended()
+		p.meters.endedSessions.Add(r.Context(), 1)
 		p.audit(r, storage.Event{Kind: "session.ended", UserID: s.UserID, Outcome: "ok", Detail: s.ID})
 	case !errors.Is(err, storage.ErrNotFound):
 		return err

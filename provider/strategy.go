@@ -92,6 +92,9 @@ type accessClaims struct {
 	AuthTime int64    `json:"auth_time,omitempty"`
 	ACR      string   `json:"acr,omitempty"`
 	AMR      []string `json:"amr,omitempty"`
+
+	// signed is the whole of a token that was opened, as JSON.
+	signed []byte
 }
 
 // audience is one string or several (RFC 7519 section 4.1.3).

@@ -20,23 +20,28 @@ func (p *Provider) Token(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	form, e := postForm(w, r)
-	if e != nil {
+	label := grantLabel(form.Get("grant_type"))
+	refused := func(e *Error) {
+		p.meters.tokens.Add(r.Context(), 1, label, e.Code)
 		p.writeError(w, r, "token", e)
+	}
+	if e != nil {
+		refused(e)
 		return
 	}
 	p.allowClaimedOrigin(w, r, form)
 	switch form.Get("grant_type") {
 	case grantCode, grantRefresh, grantCredentials:
 	case "":
-		p.writeError(w, r, "token", refuse(errInvalidRequest, "The parameter grant_type is missing."))
+		refused(refuse(errInvalidRequest, "The parameter grant_type is missing."))
 		return
 	default:
-		p.writeError(w, r, "token", refuse(errUnsupportedGrant, descriptions[errUnsupportedGrant]))
+		refused(refuse(errUnsupportedGrant, descriptions[errUnsupportedGrant]))
 		return
 	}
 	client, e := p.authenticate(r, form)
 	if e != nil {
-		p.writeError(w, r, "token", e)
+		refused(e)
 		return
 	}
 	work := &work{now: p.now(), client: client, form: form}
@@ -45,9 +50,10 @@ func (p *Provider) Token(w http.ResponseWriter, r *http.Request) {
 	}
 	answer, e := p.grant(r, work)
 	if e != nil {
-		p.writeError(w, r, "token", e)
+		refused(e)
 		return
 	}
+	p.meters.tokens.Add(r.Context(), 1, label, outcomeOK)
 	p.used(r.Context(), client, work.now)
 	writeJSON(w, http.StatusOK, answer)
 }
@@ -144,6 +150,7 @@ func (p *Provider) present(ctx context.Context, w *work, token string) *Error {
 		return refuse(errInvalidGrant, descriptions[errInvalidGrant])
 	}
 	if wait := p.refreshes.take(t, w.now); wait > 0 {
+		p.meters.limits.Add(ctx, 1, "refresh")
 		e := refuse(errUnavailable, "This grant is refreshed too often. Keep the access token until it expires.")
 		e.Status, e.RetryAfter = http.StatusTooManyRequests, wait
 		return e
@@ -219,10 +226,12 @@ func (p *Provider) redeem(ctx context.Context, w *work) error {
 	invalid := refuse(errInvalidGrant, descriptions[errInvalidGrant])
 	switch {
 	case errors.Is(err, storage.ErrNotFound):
+		p.meters.redemptions.Add(ctx, 1, resultUnknown)
 		return invalid
 	case err != nil:
 		return w.failed(fmt.Errorf("provider: redeem code: %w", err))
 	}
+	p.meters.redemptions.Add(ctx, 1, string(verdict))
 	g := code.Grant
 	g.Generation, g.CreatedAt = 1, w.now
 	g.ExpiresAt, g.EndsAt = w.now.Add(p.life.access), w.now.Add(p.life.access)
@@ -275,10 +284,12 @@ func (p *Provider) rotate(ctx context.Context, w *work) error {
 	invalid := refuse(errInvalidGrant, descriptions[errInvalidGrant])
 	switch {
 	case errors.Is(err, storage.ErrNotFound):
+		p.meters.rotations.Add(ctx, 1, resultUnknown)
 		return invalid
 	case err != nil:
 		return w.failed(fmt.Errorf("provider: rotate: %w", err))
 	}
+	p.meters.rotations.Add(ctx, 1, string(verdict))
 	switch verdict {
 	case storage.Rotated, storage.Repeated:
 	default: // storage.Reused: the grant is revoked by the same statement

@@ -107,7 +107,7 @@ func bearer(w http.ResponseWriter, r *http.Request) (string, *Error) {
 // token the app has. The claims of a token that we signed are returned also when
 // it is refused.
 func (p *Provider) checkAccess(ctx context.Context, token string) (c accessClaims, g storage.Grant, u storage.User, e *Error) {
-	if c, _, e = p.openAccess(ctx, token); e != nil {
+	if c, e = p.openAccess(ctx, token); e != nil {
 		return c, g, u, e
 	}
 	if c.Subject == c.ClientID {
