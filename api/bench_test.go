@@ -282,8 +282,8 @@ func newStand(t testing.TB, k hashing) *stand {
 	must(t, err)
 	s.house = newHouse(t, servers, change{login: func(c *login.Config) {
 		k.config(c, &s.passes)
-		c.Letter = func(l login.Letter) (storage.Letter, error) {
-			id, sealed, err := sealer.Seal(mail.Letter(l))
+		c.Letter = func(ctx context.Context, l login.Letter) (storage.Letter, error) {
+			id, sealed, err := sealer.Seal(ctx, mail.Letter(l))
 			return storage.Letter{ID: id, Sealed: sealed}, err
 		}
 	}})
@@ -291,7 +291,7 @@ func newStand(t testing.TB, k hashing) *stand {
 	must(t, err)
 	c := s.config
 	c.Buckets, c.Hasher, c.Bcrypt = unlimited{}, seeding{s.kept}, false
-	c.Letter = func(l login.Letter) (storage.Letter, error) {
+	c.Letter = func(ctx context.Context, l login.Letter) (storage.Letter, error) {
 		if l.Code != "" {
 			s.codes.Store(l.To, l.Code)
 		}

@@ -53,13 +53,23 @@ func (s *Server) personAddress(address netip.Addr, forwarded func() []string) st
 	}
 	hops := strings.Split(strings.Join(forwarded(), ","), ",")
 	for len(hops) > 0 && s.isProxy(address) {
-		last, err := netip.ParseAddr(strings.TrimSpace(hops[len(hops)-1]))
+		last, err := parseHop(strings.TrimSpace(hops[len(hops)-1]))
 		if err != nil {
 			break // a proxy that says nothing, or nonsense: it is the last we know
 		}
 		address, hops = last.Unmap().WithZone(""), hops[:len(hops)-1]
 	}
 	return address.String()
+}
+
+// parseHop reads an address of X-Forwarded-For. Some proxies write the port too.
+func parseHop(s string) (netip.Addr, error) {
+	ip, err := netip.ParseAddr(s)
+	if err == nil {
+		return ip, nil
+	}
+	withPort, err := netip.ParseAddrPort(s)
+	return withPort.Addr(), err
 }
 
 func (s *Server) isProxy(a netip.Addr) bool {

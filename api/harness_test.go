@@ -140,7 +140,7 @@ func newHouse(t testing.TB, k kind, changes ...change) *house {
 		SecretByID: keeper.SecretByID,
 		Seal:       factors.Seal, Open: factors.Open,
 		// The letters stay in the outbox, unsealed, where the test reads them.
-		Letter: func(l login.Letter) (storage.Letter, error) {
+		Letter: func(_ context.Context, l login.Letter) (storage.Letter, error) {
 			open, err := json.Marshal(l)
 			return storage.Letter{ID: uuid.Must(uuid.NewV7()).String(), Sealed: open}, err
 		},

@@ -82,6 +82,8 @@ type Server struct {
 
 	grpc   *grpc.Server
 	health *health.Server
+	// services are those whose health is told, beside that of the whole.
+	services []string
 	// stopping ends the streams, which would never end by themselves.
 	stopping context.Context
 	stop     context.CancelFunc
@@ -135,8 +137,9 @@ func New(c Config) (*Server, error) {
 	s.grpc.RegisterService(strict(authv1.AuthenticationService_ServiceDesc), authentication{Server: s})
 	s.grpc.RegisterService(strict(authv1.AccountService_ServiceDesc), account{Server: s})
 	for service := range s.grpc.GetServiceInfo() {
-		s.health.SetServingStatus(service, healthv1.HealthCheckResponse_SERVING)
+		s.services = append(s.services, service)
 	}
+	s.SetReady(true)
 	healthv1.RegisterHealthServer(s.grpc, s.health)
 	if c.Reflection {
 		reflection.Register(s.grpc)
@@ -194,6 +197,19 @@ func (s *Server) Serve(l net.Listener) error {
 		return fmt.Errorf("api: serve: %w", err)
 	}
 	return nil
+}
+
+// SetReady tells those who ask for its health, or watch it, whether the server
+// can do its work. After Leave it cannot.
+func (s *Server) SetReady(ready bool) {
+	status := healthv1.HealthCheckResponse_NOT_SERVING
+	if ready {
+		status = healthv1.HealthCheckResponse_SERVING
+	}
+	s.health.SetServingStatus("", status)
+	for _, service := range s.services {
+		s.health.SetServingStatus(service, status)
+	}
 }
 
 // Leave tells those who watch its health that the server is about to stop.

@@ -137,11 +137,11 @@ func newSoak(t *testing.T) *soak {
 	s.house = newHouse(t, servers, change{api: func(c *api.Config) { c.Log = quiet }, login: func(c *login.Config) {
 		c.Log = quiet
 		c.Hasher = nothing{&s.passes}
-		c.Letter = func(l login.Letter) (storage.Letter, error) {
+		c.Letter = func(ctx context.Context, l login.Letter) (storage.Letter, error) {
 			if l.Code != "" {
 				s.codes.Store(l.To, l.Code)
 			}
-			id, sealed, err := sealer.Seal(mail.Letter(l))
+			id, sealed, err := sealer.Seal(ctx, mail.Letter(l))
 			return storage.Letter{ID: id, Sealed: sealed}, err
 		}
 	}})

@@ -389,6 +389,7 @@ func (s *Web) ErrorPage(w http.ResponseWriter, r *http.Request, e *provider.Erro
 
 // writeError needs nothing but what is in memory.
 func (s *Web) writeError(w http.ResponseWriter, r *http.Request, status int, page string, data errorPage) {
+	s.errorPages.Add(r.Context(), 1, page)
 	text := s.frame.text
 	if data.Lede == "" {
 		data.Lede = text.html("error."+page+".lede", "brand", s.frame.brand, "reference", data.Reference)
@@ -400,7 +401,7 @@ func (s *Web) writeError(w http.ResponseWriter, r *http.Request, status int, pag
 		data.Heading = data.Title
 	}
 	data.At = s.now().UTC().Format("2 Jan 2006 15:04:05 UTC")
-	err := s.frame.Write(w, r, s.pages["error"], Page{
+	err := s.write(w, r, "error", Page{
 		Name: "error", BodyID: "error-page", Status: status, Title: data.Title, Data: data,
 	})
 	if err != nil {

@@ -37,8 +37,8 @@ type input struct {
 	Value string
 }
 
-// DescribedBy lists the ids of what describes the input.
-func (i input) DescribedBy() string {
+// describedBy lists the ids of what describes the input.
+func describedBy(i input) string {
 	var ids []string
 	if i.Hint != "" {
 		ids = append(ids, i.ID+"-hint")

@@ -5,22 +5,20 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"fmt"
-	"html/template"
 	"maps"
 	"net/http"
 	"net/url"
 	"slices"
 )
 
-// submitForm posts the one form of the page. It is the only script that the page
-// may run, by its hash.
+// submitForm posts the one form of the page, where it stands as it is here. It is
+// the only script that the page may run, by its hash.
 const submitForm = `document.forms[0].submit()`
 
 // formPostPage is the data of the page.
 type formPostPage struct {
 	Action string
 	Fields []hiddenField
-	Script template.JS
 }
 
 // A hiddenField is one value that the form carries.
@@ -32,7 +30,7 @@ type hiddenField struct{ Name, Value string }
 // it may do nothing but that.
 func (s *Web) FormPost(w http.ResponseWriter, r *http.Request, action string, fields url.Values) {
 	s = s.to(r)
-	data := formPostPage{Action: action, Script: submitForm}
+	data := formPostPage{Action: action}
 	for _, name := range slices.Sorted(maps.Keys(fields)) {
 		for _, value := range fields[name] {
 			data.Fields = append(data.Fields, hiddenField{name, value})
@@ -40,7 +38,7 @@ func (s *Web) FormPost(w http.ResponseWriter, r *http.Request, action string, fi
 	}
 	page := Page{Name: "formpost", Title: s.frame.text.plain("formpost.title"), Data: data}
 	var body bytes.Buffer
-	if err := s.pages["formpost"].ExecuteTemplate(&body, "document", s.frame.view(r, page)); err != nil {
+	if err := s.pages("formpost").Render(&body, "document", s.frame.view(r, page)); err != nil {
 		s.fault(w, r, fmt.Errorf("web: render the form post: %w", err))
 		return
 	}

@@ -2,23 +2,17 @@ package web
 
 import (
 	"bytes"
-	"embed"
 	"fmt"
-	"html/template"
-	"io/fs"
 	"net/http"
 	"net/url"
-	"path"
 	"slices"
 	"strings"
 	"time"
 	"unicode"
 
 	"github.com/gatehouse-id/gatehouse/storage"
+	"github.com/gatehouse-id/gatehouse/web/render"
 )
-
-//go:embed templates
-var templateFiles embed.FS
 
 // Links are the operator's own pages. An empty one is not shown.
 type Links struct {
@@ -35,14 +29,17 @@ type Frame struct {
 	links Links
 	// domain is the one whose addresses may register, empty when there are many
 	// or any may.
-	domain  string
-	secure  bool
-	text    catalogue
-	assets  assets
-	partial *template.Template
+	domain string
+	// common are the headers of every answer.
+	common http.Header
+	text   catalogue
+	assets assets
+	// funcs are what templates call.
+	funcs render.Funcs
 }
 
-// NewFrame parses the frame once. secure is whether the issuer is https.
+// NewFrame compresses the static files once. secure is whether the issuer is
+// https.
 func NewFrame(brand string, theme Theme, links Links, secure bool) (*Frame, error) {
 	if brand == "" {
 		brand = "Gatehouse"
@@ -55,8 +52,8 @@ func NewFrame(brand string, theme Theme, links Links, secure bool) (*Frame, erro
 	if err != nil {
 		return nil, err
 	}
-	f := &Frame{brand: brand, links: links, secure: secure, text: text, assets: static}
-	f.partial, err = template.New("frame").Funcs(template.FuncMap{
+	f := &Frame{brand: brand, links: links, common: commonHeaders(secure), text: text, assets: static}
+	f.funcs = render.Funcs{
 		"asset":      func(name string) string { return static.paths[name] },
 		"stylesheet": static.sheet.path,
 		"t":          text.html,
@@ -69,35 +66,18 @@ func NewFrame(brand string, theme Theme, links Links, secure bool) (*Frame, erro
 		"utc":        text.utc,
 		"at":         at,
 		"initials":   initials,
+		"within":     within,
+		"described":  describedBy,
 		"field":      f.field,
 		"fieldError": f.fieldError,
-	}).ParseFS(templateFiles, "templates/frame.html", "templates/partials.html")
-	if err != nil {
-		return nil, fmt.Errorf("web: parse the frame: %w", err)
 	}
 	return f, nil
 }
 
-// Parse returns the pages that match pattern in files, by the name of their file
-// without extension. Each defines the template "main".
-func (f *Frame) Parse(files fs.FS, pattern string) (map[string]*template.Template, error) {
-	names, err := fs.Glob(files, pattern)
-	if err != nil {
-		return nil, fmt.Errorf("web: list templates: %w", err)
-	}
-	pages := map[string]*template.Template{}
-	for _, file := range names {
-		clone, err := f.partial.Clone()
-		if err != nil {
-			return nil, fmt.Errorf("web: clone the frame: %w", err)
-		}
-		t, err := clone.ParseFS(files, file)
-		if err != nil {
-			return nil, fmt.Errorf("web: parse %s: %w", file, err)
-		}
-		pages[strings.TrimSuffix(path.Base(file), path.Ext(file))] = t
-	}
-	return pages, nil
+// A Template is a page without its data: one of the templates it consists of is
+// appended to w.
+type Template interface {
+	Render(w *bytes.Buffer, name string, data any) error
 }
 
 // A Page is one page to be shown in the frame.
@@ -147,9 +127,9 @@ type Account struct {
 	SignOut string
 }
 
-// In reports whether the page belongs to an entry of the navigation: it is that
-// page, or one of those below it.
-func (a Account) In(pages ...string) bool {
+// within reports whether the page belongs to an entry of the navigation: it is
+// that page, or one of those below it.
+func within(a *Account, pages ...string) bool {
 	return slices.ContainsFunc(pages, func(page string) bool { return a.Section == page || strings.HasPrefix(a.Section, page+"-") })
 }
 
@@ -181,9 +161,9 @@ func (f *Frame) view(r *http.Request, p Page) view {
 
 // Write shows the page. It renders first and writes after, so that a fault in a
 // template is an error and not half a page.
-func (f *Frame) Write(w http.ResponseWriter, r *http.Request, t *template.Template, p Page) error {
+func (f *Frame) Write(w http.ResponseWriter, r *http.Request, t Template, p Page) error {
 	var body bytes.Buffer
-	if err := t.ExecuteTemplate(&body, "frame", f.view(r, p)); err != nil {
+	if err := t.Render(&body, "frame", f.view(r, p)); err != nil {
 		return fmt.Errorf("web: render %s: %w", p.Name, err)
 	}
 	f.headers(w.Header(), p.Redirect)
@@ -215,17 +195,30 @@ func (f *Frame) headers(h http.Header, redirect string) {
 // everywhere are the headers of every answer, whatever it is. Unless it says
 // otherwise nobody keeps it, and it may do nothing in a browser.
 func (f *Frame) everywhere(h http.Header) {
-	h.Set("Cache-Control", "no-store")
-	if h.Get("Content-Security-Policy") == "" {
-		h.Set("Content-Security-Policy", "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
+	for name, value := range f.common {
+		if name == csp && h[csp] != nil {
+			continue
+		}
+		h[name] = value
 	}
+}
+
+const csp = "Content-Security-Policy"
+
+// commonHeaders are those of everywhere, made once: a check of a token sends
+// little else. Nobody may change a value in place, which is of all answers.
+func commonHeaders(secure bool) http.Header {
+	h := http.Header{}
+	h.Set("Cache-Control", "no-store")
+	h.Set(csp, "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("X-Frame-Options", "DENY")
 	h.Set("Referrer-Policy", "no-referrer")
 	h.Set("Cross-Origin-Resource-Policy", "same-origin")
-	if f.secure {
+	if secure {
 		h.Set("Strict-Transport-Security", "max-age=31536000")
 	}
+	return h
 }
 
 // source is the CSP source (CSP3 section 2.3.1) of a redirect URI: its origin,

@@ -53,13 +53,28 @@ func personAddress(r *http.Request, trusted []netip.Prefix) string {
 	address := clientAddress(r.RemoteAddr)
 	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
 	for len(hops) > 0 && isTrusted(address, trusted) {
-		last, err := netip.ParseAddr(strings.TrimSpace(hops[len(hops)-1]))
+		last, err := parseHop(strings.TrimSpace(hops[len(hops)-1]))
 		if err != nil {
 			break // a proxy that says nothing, or nonsense: it is the last we know
 		}
 		address, hops = last.Unmap().WithZone("").String(), hops[:len(hops)-1]
 	}
 	return address
+}
+
+// ByProxy reports whether r was sent by a proxy that is trusted.
+func ByProxy(r *http.Request, trustedProxies []netip.Prefix) bool {
+	return isTrusted(clientAddress(r.RemoteAddr), trustedProxies)
+}
+
+// parseHop reads an address of X-Forwarded-For. Some proxies write the port too.
+func parseHop(s string) (netip.Addr, error) {
+	ip, err := netip.ParseAddr(s)
+	if err == nil {
+		return ip, nil
+	}
+	withPort, err := netip.ParseAddrPort(s)
+	return withPort.Addr(), err
 }
 
 func isTrusted(address string, networks []netip.Prefix) bool {

@@ -57,6 +57,10 @@ func TestPersonAddress(t *testing.T) {
 		{"a person who poses as a proxy", "10.0.0.1:1", []string{"10.9.9.9, 203.0.113.7"}, proxies, "203.0.113.7"},
 		{"a proxy that says nothing", "10.0.0.1:1", nil, proxies, "10.0.0.1"},
 		{"nonsense", "10.0.0.1:1", []string{"203.0.113.7, unknown"}, proxies, "10.0.0.1"},
+		{"a proxy that writes the port", "10.0.0.1:1", []string{"192.0.2.1, 203.0.113.7:5123"}, proxies, "203.0.113.7"},
+		{"and that of IPv6", "10.0.0.1:1", []string{"[2001:db8::7]:5123"}, proxies, "2001:db8::7"},
+		{"an empty end", "10.0.0.1:1", []string{"203.0.113.7, "}, proxies, "10.0.0.1"},
+		{"proxies alone", "10.0.0.1:1", []string{"10.0.0.3, 10.0.0.2"}, proxies, "10.0.0.3"},
 		{"IPv6", "[fd00::1]:1", []string{"2001:db8::7"}, proxies, "2001:db8::7"},
 		{"an IPv4 address in IPv6 clothes", "[::ffff:10.0.0.1]:1", []string{"::ffff:203.0.113.7"}, proxies, "203.0.113.7"},
 	} {
@@ -66,5 +70,19 @@ func TestPersonAddress(t *testing.T) {
 				t.Errorf("address %q, want %q", got, tt.want)
 			}
 		})
+	}
+}
+
+// Forwarded (RFC 7239), X-Real-IP and the like are not read, from anybody: one
+// header is enough to get wrong.
+func TestOtherHeadersAreNotRead(t *testing.T) {
+	proxies := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}
+	r := &http.Request{RemoteAddr: "10.0.0.1:1", Header: http.Header{}}
+	for _, name := range []string{"Forwarded", "X-Real-Ip", "True-Client-Ip", "Cf-Connecting-Ip", "X-Client-Ip"} {
+		r.Header.Set(name, "203.0.113.7")
+	}
+	r.Header.Set("Forwarded", "for=203.0.113.7;proto=https")
+	if got := personAddress(r, proxies); got != "10.0.0.1" {
+		t.Errorf("sec-L6: the address is %q", got)
 	}
 }

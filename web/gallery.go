@@ -3,8 +3,8 @@
 package web
 
 import (
+	"embed"
 	"encoding/json"
-	"html/template"
 	"net/http"
 	"net/url"
 	"slices"
@@ -142,12 +142,10 @@ func page(p Page) func(*Web, *visit) error {
 	return func(s *Web, v *visit) error { return s.show(v, p) }
 }
 
-// galleryIndexPage is a page of its own, of nobody else's.
-const galleryIndexPage = `{{define "main"}}<h1>{{.Title}}</h1>
-<p class="lede">What everybody sees, in every state: the same templates, made-up people. Embedded mode only.</p>
-{{range .Data}}<section class="stack"><h2 id="{{.Name}}">{{.Name}}</h2>
-<ul class="bullets">{{range .Samples}}<li><a href="{{.Path}}">{{.State}}</a></li>{{end}}</ul></section>
-{{end}}{{end}}`
+// galleryFiles is a page of its own, of nobody else's.
+//
+//go:embed gallery/dev-pages.html
+var galleryFiles embed.FS
 
 // An entry is a sample as the lists have it.
 type entry struct {
@@ -169,9 +167,12 @@ func (s *Web) galleryIndex(all []sample) http.HandlerFunc {
 		}
 		groups[i].Samples = append(groups[i].Samples, entry{p.Page, p.State, p.path()})
 	}
-	index := template.Must(template.Must(s.frame.partial.Clone()).Parse(galleryIndexPage))
 	return s.get(func(_ *Web, v *visit) error {
-		return s.frame.Write(v.w, v.r, index, Page{Name: "dev-pages", Title: "Every page", Wide: true, Data: groups})
+		pages, err := s.frame.Parse(galleryFiles, "gallery/*.html")
+		if err != nil {
+			return err
+		}
+		return s.frame.Write(v.w, v.r, pages["dev-pages"], Page{Name: "dev-pages", Title: "Every page", Wide: true, Data: groups})
 	})
 }
 

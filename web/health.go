@@ -2,27 +2,54 @@ package web
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net/http"
+	"strings"
 	"time"
 )
 
-// readyWithin is how long a dependency has to show that it is there.
-const readyWithin = 2 * time.Second
+// readyWithin is how long Ready and Probe have to say so.
+const readyWithin = 3 * time.Second
 
-// healthz says that the process runs.
-func (s *Web) healthz(w http.ResponseWriter, _ *http.Request) { plainText(w, http.StatusOK, "ok\n") }
+// A NotReadyError says what the server lacks to do its work.
+type NotReadyError struct {
+	// Missing are the names of what is not there, for anybody to read: /readyz
+	// tells them.
+	Missing []string
+	// Err is why, for the log.
+	Err error
+}
 
-// readyz says whether the server can do its work. Why not is in the log.
+// Error names what is missing, and why.
+func (e *NotReadyError) Error() string {
+	missing := strings.Join(e.Missing, ", ")
+	if e.Err == nil {
+		return missing
+	}
+	return missing + ": " + e.Err.Error()
+}
+
+// Unwrap returns Err.
+func (e *NotReadyError) Unwrap() error { return e.Err }
+
+// livez says that the process runs. It asks nobody: a server is not to be
+// started anew because the database is gone.
+func (s *Web) livez(w http.ResponseWriter, _ *http.Request) { plainText(w, http.StatusOK, "ok\n") }
+
+// readyz says whether the server can do its work, and names what it lacks.
 func (s *Web) readyz(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), readyWithin)
 	defer cancel()
-	if err := s.ready(ctx); err != nil {
-		s.log.WarnContext(ctx, "not ready", "err", err)
+	err := s.probe(ctx)
+	switch missing, ok := errors.AsType[*NotReadyError](err); {
+	case err == nil:
+		plainText(w, http.StatusOK, "ready\n")
+	case ok:
+		plainText(w, http.StatusServiceUnavailable, "not ready: "+strings.Join(missing.Missing, ", ")+"\n")
+	default:
 		plainText(w, http.StatusServiceUnavailable, "not ready\n")
-		return
 	}
-	plainText(w, http.StatusOK, "ready\n")
 }
 
 // asset serves what pages are made of.

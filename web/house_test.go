@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"go.opentelemetry.io/otel/metric"
 
 	"github.com/gatehouse-id/gatehouse/denylist"
 	"github.com/gatehouse-id/gatehouse/keys"
@@ -91,6 +92,7 @@ type option struct {
 	dev     func(h *house, frame *web.Frame) http.Handler
 	// language is the operator's.
 	language string
+	meter    metric.Meter
 }
 
 func open(t testing.TB, o option) *house {
@@ -132,7 +134,7 @@ func open(t testing.TB, o option) *house {
 	h.engine, err = login.New(login.Config{
 		Store: h.sql, Flows: h.volatile, Buckets: buckets{h}, Secret: keeper.Secret, SecretByID: keeper.SecretByID,
 		Seal: sealer.Seal, Open: sealer.Open, Now: h.now, Log: log, Closed: o.closed, Domains: o.domains,
-		Letter: func(l login.Letter) (storage.Letter, error) {
+		Letter: func(_ context.Context, l login.Letter) (storage.Letter, error) {
 			h.mu.Lock()
 			defer h.mu.Unlock()
 			h.letters = append(h.letters, l)
@@ -170,7 +172,7 @@ func open(t testing.TB, o option) *house {
 		SecretByID: func(ctx context.Context, id string) ([]byte, error) {
 			return keeper.SecretByID(ctx, keys.PurposeCSRF, id)
 		},
-		Issuer: h.URL, Language: o.language, Theme: o.theme, Links: o.links, RegistrationOpen: !o.closed, Dev: devHandler, Now: h.now, Log: log,
+		Issuer: h.URL, Language: o.language, Theme: o.theme, Links: o.links, RegistrationOpen: !o.closed, Dev: devHandler, Now: h.now, Log: log, Meter: o.meter,
 		Ready: func(context.Context) error {
 			h.mu.Lock()
 			defer h.mu.Unlock()
@@ -178,6 +180,7 @@ func open(t testing.TB, o option) *house {
 		},
 	})
 	must(err)
+	web.Judge(t, face)
 	handler = face.Handler()
 	h.handler = handler
 	return h

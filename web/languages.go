@@ -3,7 +3,7 @@ package web
 import (
 	"errors"
 	"fmt"
-	"html/template"
+	"maps"
 	"net/http"
 	"net/url"
 	"strings"
@@ -12,6 +12,7 @@ import (
 
 	"github.com/gatehouse-id/gatehouse/storage"
 	"github.com/gatehouse-id/gatehouse/text"
+	"github.com/gatehouse-id/gatehouse/web/render"
 )
 
 const (
@@ -23,15 +24,12 @@ const (
 )
 
 // in returns the frame in another language.
-func (f *Frame) in(c catalogue) (*Frame, error) {
+func (f *Frame) in(c catalogue) *Frame {
 	own := *f
 	own.text = c
-	partial, err := f.partial.Clone()
-	if err != nil {
-		return nil, fmt.Errorf("web: clone the frame: %w", err)
-	}
-	own.partial = partial.Funcs(template.FuncMap{"t": c.html, "utc": c.utc, "field": own.field, "fieldError": own.fieldError})
-	return &own, nil
+	own.funcs = maps.Clone(f.funcs)
+	maps.Copy(own.funcs, render.Funcs{"t": c.html, "utc": c.utc, "field": own.field, "fieldError": own.fieldError})
+	return &own
 }
 
 // learn makes one face for each language: they differ in sentences alone. s
@@ -54,17 +52,26 @@ func (s *Web) learn(operators string) error {
 		}
 		s.speaking[tag] = face
 	}
+	set, err := s.frame.templates()
+	if err != nil {
+		return err
+	}
 	for tag, c := range all {
 		face := s.speaking[tag]
 		face.speaking = s.speaking
-		if face.frame, err = face.frame.in(catalogue{c}); err != nil {
+		face.frame = face.frame.in(catalogue{c})
+		spoken, err := set.With(face.frame.funcs)
+		if err != nil {
 			return err
 		}
-		if face.pages, err = face.frame.Parse(templateFiles, "templates/*.html"); err != nil {
-			return err
-		}
+		face.pages = func(page string) Template { return spoken.Page(page) }
 	}
 	return nil
+}
+
+// write shows the page whose file has that name.
+func (s *Web) write(w http.ResponseWriter, r *http.Request, file string, p Page) error {
+	return s.frame.Write(w, r, s.pages(file), p)
 }
 
 // speaks is the language of this face.

@@ -20,6 +20,9 @@ func (s *Web) routes() (http.Handler, error) {
 	if err := e.SetTrustedProxies(nil); err != nil {
 		return nil, fmt.Errorf("web: trust no proxy: %w", err)
 	}
+	if s.route != nil {
+		e.Use(func(c *gin.Context) { s.route(c.Request.Context(), c.FullPath()) })
+	}
 	e.Use(s.recovered((*Web).fault), s.guard)
 	e.NoRoute(s.always(http.StatusNotFound, "not_found"))
 	e.NoMethod(s.always(http.StatusMethodNotAllowed, "method"))
@@ -109,7 +112,8 @@ func (s *Web) routes() (http.Handler, error) {
 	// What pages are made of, and what watches the server.
 	for _, method := range []string{http.MethodGet, http.MethodHead} {
 		e.Handle(method, "/assets/*file", gin.WrapF(s.asset))
-		e.Handle(method, "/healthz", gin.WrapF(s.healthz))
+		e.Handle(method, "/livez", gin.WrapF(s.livez))
+		e.Handle(method, "/healthz", gin.WrapF(s.livez))
 		e.Handle(method, "/readyz", gin.WrapF(s.readyz))
 	}
 

@@ -249,7 +249,7 @@ func (s *Web) show(v *visit, p Page) error {
 			retryAfter(v.w.Header(), wait)
 		}
 	}
-	return s.frame.Write(v.w, v.r, s.pages[p.Name], p)
+	return s.write(v.w, v.r, p.Name, p)
 }
 
 // retry keeps what was typed and what was wrong with it, and goes back to the

@@ -12,7 +12,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"html/template"
 	"log/slog"
 	"net/http"
 	"net/netip"
@@ -20,6 +19,9 @@ import (
 	"slices"
 	"time"
 
+	"go.opentelemetry.io/otel/metric"
+
+	"github.com/gatehouse-id/gatehouse/internal/meter"
 	"github.com/gatehouse-id/gatehouse/login"
 	"github.com/gatehouse-id/gatehouse/provider"
 	"github.com/gatehouse-id/gatehouse/storage"
@@ -65,15 +67,23 @@ type Config struct {
 	// TrustedProxies are the networks of the proxies in front, whose
 	// X-Forwarded-For says who is behind them. Empty: nobody's does.
 	TrustedProxies []netip.Prefix
-	// Ready reports whether the server can do its work. Nil is always.
+	// Ready reports whether the server can do its work at this moment, and when it
+	// cannot, what is missing: see [NotReadyError]. Nil is always.
 	Ready func(ctx context.Context) error
+	// Probe is Ready for /readyz, which may be asked very often. Nil is Ready.
+	Probe func(ctx context.Context) error
 	// Dev answers under /dev/ in embedded mode. Nil elsewhere: then there is no
 	// such address.
 	Dev http.Handler
+	// Route is told the pattern of the address that a request was found to have,
+	// before it is answered. Nil is nobody.
+	Route func(ctx context.Context, pattern string)
 	// Now is nil for time.Now.
 	Now func() time.Time
 	// Log is nil for slog.Default.
 	Log *slog.Logger
+	// Meter counts the error pages that people see. Nil counts nothing.
+	Meter metric.Meter
 }
 
 // Web answers every HTTP request. It is safe for concurrent use.
@@ -86,16 +96,19 @@ type Web struct {
 	secretByID       func(context.Context, string) ([]byte, error)
 	issuer           *url.URL
 	frame            *Frame
-	pages            map[string]*template.Template
+	pages            func(page string) Template
 	speaking         map[string]*Web
 	logos            *logos
 	crossOrigin      *http.CrossOriginProtection
 	registrationOpen bool
 	ready            func(context.Context) error
+	probe            func(context.Context) error
 	dev              http.Handler
+	route            func(context.Context, string)
 	now              func() time.Time
 	log              *slog.Logger
 	handler          http.Handler
+	errorPages       *meter.Counter
 }
 
 // New checks c, parses the pages and compresses the static files, once.
@@ -118,7 +131,7 @@ func New(c Config) (*Web, error) {
 		provider: c.Provider, login: c.Login, store: c.Store,
 		trustedProxies: slices.Clone(c.TrustedProxies), secret: c.Secret, secretByID: c.SecretByID,
 		issuer: issuer, frame: frame, crossOrigin: http.NewCrossOriginProtection(),
-		registrationOpen: c.RegistrationOpen, ready: c.Ready, dev: c.Dev, now: c.Now, log: c.Log,
+		registrationOpen: c.RegistrationOpen, ready: c.Ready, probe: c.Probe, dev: c.Dev, route: c.Route, now: c.Now, log: c.Log,
 		logos: newLogos(),
 	}
 	if s.dev != nil {
@@ -126,6 +139,9 @@ func New(c Config) (*Web, error) {
 	}
 	if s.ready == nil {
 		s.ready = func(context.Context) error { return nil }
+	}
+	if s.probe == nil {
+		s.probe = s.ready
 	}
 	if s.now == nil {
 		s.now = time.Now
@@ -136,6 +152,13 @@ func New(c Config) (*Web, error) {
 	if err := s.crossOrigin.AddTrustedOrigin(issuer.Scheme + "://" + issuer.Host); err != nil {
 		return nil, fmt.Errorf("web: trust the issuer's origin: %w", err)
 	}
+	instruments := meter.On(c.Meter)
+	s.errorPages = instruments.Counter("gatehouse.page.errors", "{page}",
+		"Error pages shown, by page: expired, link, limited, fault, down and others.", "page")
+	if err := instruments.Err(); err != nil {
+		return nil, fmt.Errorf("web: %w", err)
+	}
+	s.errorPages.Begin([]string{"expired", "link", "limited", "fault", "down"})
 	if err := s.learn(c.Language); err != nil {
 		return nil, err
 	}

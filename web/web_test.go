@@ -779,6 +779,7 @@ func TestFaults(t *testing.T) {
 	}
 	page := b.open("/login")
 	b.wants(b.get("/healthz"), "", 200, "ok")
+	b.wants(b.get("/livez"), "", 200, "ok")
 	b.wants(b.get("/readyz"), "", 200, "ready")
 	h.volatile.Close()
 	h.sql.Close()
@@ -794,7 +795,7 @@ func TestFaults(t *testing.T) {
 	})
 	t.Run("sec-O4 records out of reach are 503 with Retry-After", func(t *testing.T) {
 		h.mu.Lock()
-		h.down = errors.New("no database")
+		h.down = &web.NotReadyError{Missing: []string{"database"}, Err: errors.New("no route to 10.0.0.7")}
 		h.mu.Unlock()
 		a := b.wants(b.get("/login"), "error", 503, "We’ll be back shortly")
 		if a.Header.Get("Retry-After") == "" {
@@ -804,7 +805,10 @@ func TestFaults(t *testing.T) {
 		form.Set("identifier", "a@example.com")
 		form.Set("password", password)
 		b.wants(b.post("/login", form), "error", 503)
-		b.wants(b.get("/readyz"), "", 503, "not ready")
+		if a := b.wants(b.get("/readyz"), "", 503); a.body != "not ready: database\n" {
+			t.Errorf("/readyz says %q", a.body)
+		}
+		b.wants(b.get("/livez"), "", 200, "ok")
 		b.wants(b.get("/healthz"), "", 200, "ok")
 		b.wants(b.get("/signed-out"), "signed-out", 200)
 	})

@@ -39,11 +39,14 @@ type visitor struct {
 	Problem                               string
 }
 
-// SignedIn reports whether the app has tokens.
-func (v visitor) SignedIn() bool { return v.tokens != nil }
+// shown is the data of the page. SignedIn says that the app has tokens.
+type shown struct {
+	visitor
+	SignedIn, CanRefresh bool
+}
 
-// CanRefresh reports whether the provider gave a refresh token.
-func (v visitor) CanRefresh() bool { return v.tokens != nil && v.tokens.RefreshToken != "" }
+// canRefresh reports whether the provider gave a refresh token.
+func (v visitor) canRefresh() bool { return v.tokens != nil && v.tokens.RefreshToken != "" }
 
 // app is the relying party.
 type app struct {
@@ -125,7 +128,7 @@ func (a *app) forget(id string) {
 
 func (s *server) show(w http.ResponseWriter, r *http.Request) {
 	_, v := s.app.visitor(r)
-	s.write(w, r, "app", "A small app", v)
+	s.write(w, r, "app", "A small app", shown{v, v.tokens != nil, v.canRefresh()})
 }
 
 // back shows the app again after something was done.
@@ -192,7 +195,7 @@ func (s *server) refresh(w http.ResponseWriter, r *http.Request) {
 
 // refresh trades the refresh token for the next tokens (RFC 6749 section 6).
 func (a *app) refresh(ctx context.Context, v *visitor) error {
-	if !v.CanRefresh() {
+	if !v.canRefresh() {
 		return errors.New("there is no refresh token: sign in first")
 	}
 	provider, config, err := a.discover()

@@ -5,7 +5,6 @@ package dev
 import (
 	"embed"
 	"errors"
-	"html/template"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -49,7 +48,7 @@ type Config struct {
 
 type server struct {
 	frame   *web.Frame
-	pages   map[string]*template.Template
+	pages   map[string]web.Template
 	letters func() []Letter
 	app     *app
 	host    string
@@ -118,5 +117,14 @@ func (s *server) write(w http.ResponseWriter, r *http.Request, name, title strin
 }
 
 func (s *server) mail(w http.ResponseWriter, r *http.Request) {
-	s.write(w, r, "mail", "Letters", s.letters())
+	type row struct {
+		Letter
+		ISO, Time string
+	}
+	var rows []row
+	for _, l := range s.letters() {
+		at := l.At.UTC()
+		rows = append(rows, row{l, at.Format("2006-01-02T15:04:05Z"), at.Format("2 Jan 2006 15:04:05 UTC")})
+	}
+	s.write(w, r, "mail", "Letters", rows)
 }
