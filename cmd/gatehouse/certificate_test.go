@@ -16,8 +16,9 @@ import (
 // A pair is a certificate with its key, in PEM.
 type pair struct{ cert, key string }
 
-// newPair makes a certificate that the issuer has signed, or itself without one.
-func newPair(t *testing.T, issuer *pair, usage x509.ExtKeyUsage) *pair {
+// newPair makes a certificate for localhost that the issuer has signed, or itself
+// without one. The changes are made before that.
+func newPair(t *testing.T, issuer *pair, usage x509.ExtKeyUsage, changes ...func(*x509.Certificate)) *pair {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -27,6 +28,9 @@ func newPair(t *testing.T, issuer *pair, usage x509.ExtKeyUsage) *pair {
 		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: "test"}, DNSNames: []string{"localhost"},
 		NotBefore: time.Now().Add(-time.Minute), NotAfter: time.Now().Add(time.Hour),
 		BasicConstraintsValid: true, IsCA: issuer == nil, KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
+	}
+	for _, change := range changes {
+		change(c)
 	}
 	parent, signer := c, any(key)
 	if issuer != nil {

@@ -34,6 +34,9 @@ type cluster struct {
 	// grpc is where they answer gRPC; empty is that they do not.
 	grpc    []string
 	servers []*process
+	// binaries are the programs of the processes where they are not of this
+	// release; empty is this one.
+	binaries []string
 	// valkeyURL is empty in embedded mode.
 	valkeyURL string
 	// complains says that the processes may: the test takes away what they need.
@@ -152,7 +155,11 @@ type process struct {
 func (c *cluster) start(t *testing.T) {
 	t.Helper()
 	for i, address := range c.urls {
-		p := &process{cmd: exec.Command("gatehouse", "serve"), ended: make(chan struct{})}
+		binary := "gatehouse"
+		if i < len(c.binaries) && c.binaries[i] != "" {
+			binary = c.binaries[i]
+		}
+		p := &process{cmd: exec.Command(binary, "serve"), ended: make(chan struct{})}
 		p.cmd.Env = append([]string{"GATEHOUSE_ADDR=" + strings.TrimPrefix(address, "http://")}, c.env...)
 		if i < len(c.grpc) {
 			p.cmd.Env = append(p.cmd.Env, "GATEHOUSE_GRPC_ADDR="+c.grpc[i])

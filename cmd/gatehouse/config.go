@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/gatehouse-id/gatehouse/egress"
+	"github.com/gatehouse-id/gatehouse/internal/telemetry"
 	"github.com/gatehouse-id/gatehouse/mail"
 	"github.com/gatehouse-id/gatehouse/provider"
 	"github.com/gatehouse-id/gatehouse/text"
@@ -41,6 +42,8 @@ func (Secret) LogValue() slog.Value { return slog.StringValue("[redacted]") }
 type Config struct {
 	URL                 string
 	Addr                string
+	TLSCert             string // PEM
+	TLSKey              Secret // PEM
 	GRPCAddr            string
 	GRPCClient          string
 	GRPCCert            string // PEM
@@ -76,6 +79,13 @@ type Config struct {
 	TrustedProxies      []netip.Prefix
 	EmbeddedAsked       bool
 	JSONLog             bool
+	MetricsAddr         string
+	Telemetry           telemetry.Config
+
+	// files are the paths that KEY_FILE named, by KEY.
+	files map[string]string
+	// memory is what "gatehouse serve" may use.
+	memory memory
 }
 
 // A setting is one key of the environment.
@@ -100,7 +110,7 @@ func (c *Config) settings() []setting {
 		{
 			key:    "GATEHOUSE_URL",
 			about:  "The issuer: the address at which browsers and apps find this server, as scheme and host, https unless it is this machine.",
-			absent: "http://localhost with the port of GATEHOUSE_ADDR",
+			absent: "http://localhost with the port of GATEHOUSE_ADDR, or https with GATEHOUSE_TLS_CERT",
 			set:    func(v string) error { c.URL = v; return checkIssuer(v) },
 		},
 		{
@@ -108,6 +118,20 @@ func (c *Config) settings() []setting {
 			about: "Where to listen for HTTP, as host:port. localhost is 127.0.0.1 and ::1; no host is every address of the machine.",
 			value: "localhost:8080",
 			set:   func(v string) error { c.Addr = v; return checkAddr(v) },
+		},
+		{
+			key:    "GATEHOUSE_TLS_CERT",
+			about:  "The certificate of this server in PEM, with those that signed it, if it is to speak https by itself. From a file it is read again when that changes, without a restart; likewise GATEHOUSE_TLS_KEY.",
+			absent: "a proxy in front speaks https",
+			secret: true,
+			set:    func(v string) error { c.TLSCert = v; return nil }, // see contradictions
+		},
+		{
+			key:    "GATEHOUSE_TLS_KEY",
+			about:  "The private key of GATEHOUSE_TLS_CERT in PEM.",
+			absent: "there is none",
+			secret: true,
+			set:    func(v string) error { c.TLSKey = Secret(v); return nil }, // likewise
 		},
 		{
 			key:    "GATEHOUSE_GRPC_ADDR",
@@ -123,7 +147,7 @@ func (c *Config) settings() []setting {
 		},
 		{
 			key:    "GATEHOUSE_GRPC_TLS_CERT",
-			about:  "The certificate of the gRPC address in PEM, with those that signed it. Read at start: a new one needs a restart.",
+			about:  "The certificate of the gRPC address in PEM, with those that signed it. From a file it is read again when that changes, without a restart; likewise GATEHOUSE_GRPC_TLS_KEY.",
 			absent: "gRPC is not encrypted, which only this machine's own addresses may be",
 			secret: true,
 			set:    func(v string) error { c.GRPCCert = v; return nil }, // see contradictions
@@ -457,7 +481,7 @@ func (c *Config) settings() []setting {
 		},
 		{
 			key:    "GATEHOUSE_TRUSTED_PROXIES",
-			about:  "The networks of the proxies in front, with commas between: 10.0.0.0/8. The address of a person is then the last one in X-Forwarded-For that is not theirs, and they limit how often one network may ask.",
+			about:  "The networks of the proxies in front, with commas between: 10.0.0.0/8. The address of a person is then the last one in X-Forwarded-For that is not theirs (Forwarded, RFC 7239, is not read), and they limit how often one network may ask.",
 			absent: "none: a person's address is the connection's, and one network may sign in or register 60 times a minute",
 			set:    func(v string) (err error) { c.TrustedProxies, err = parseNetworks(v); return err },
 		},
@@ -471,6 +495,12 @@ func (c *Config) settings() []setting {
 				}
 				return nil
 			},
+		},
+		{
+			key:    "GATEHOUSE_METRICS_ADDR",
+			about:  "Where to serve metrics at /metrics, as host:port, for Prometheus: an address that strangers do not reach. What is sent to a collector is decided by the variables of OpenTelemetry, below.",
+			absent: "metrics are not served",
+			set:    func(v string) error { c.MetricsAddr = v; return checkAddr(v) },
 		},
 		{
 			key:   "GATEHOUSE_LOG",
@@ -501,7 +531,7 @@ func parseConfig(environ []string) (Config, error) {
 		k, v, _ := strings.Cut(e, "=")
 		env[k] = v
 	}
-	var c Config
+	c := Config{files: map[string]string{}}
 	var wrong []error
 	known := map[string]bool{}
 	for _, s := range c.settings() {
@@ -514,6 +544,9 @@ func parseConfig(environ []string) (Config, error) {
 		if err != nil {
 			wrong = append(wrong, fmt.Errorf("%s %w", s.key, err))
 		}
+		if path, ok := env[s.key+"_FILE"]; ok && s.secret {
+			c.files[s.key] = path
+		}
 	}
 	var unknown []string
 	for k := range env {
@@ -521,6 +554,10 @@ func parseConfig(environ []string) (Config, error) {
 		if strings.HasPrefix(k, "GATEHOUSE_") && !strings.HasPrefix(k, "GATEHOUSE_TEST_") && !known[k] {
 			unknown = append(unknown, k)
 		}
+	}
+	var err error
+	if c.Telemetry, err = telemetry.Parse(environ, "gatehouse", thisRelease().Version); err != nil {
+		wrong = append(wrong, err)
 	}
 	slices.Sort(unknown)
 	for _, k := range unknown {
@@ -574,6 +611,9 @@ func (c *Config) fillIn(env map[string]string) {
 	if c.URL == "" {
 		_, port, _ := net.SplitHostPort(c.Addr)
 		c.URL = "http://localhost:" + port
+		if c.TLSCert != "" {
+			c.URL = "https://localhost:" + port
+		}
 	}
 	if c.StateDir == "" {
 		switch state, home := env["XDG_STATE_HOME"], env["HOME"]; {
@@ -610,6 +650,9 @@ func (c *Config) contradictions() []error {
 	case c.KeyLife <= c.KeyPublish:
 		wrong = append(wrong, fmt.Errorf("GATEHOUSE_KEY_LIFE is %v, and the next key is published for GATEHOUSE_KEY_PUBLISH (%v) of it; set it to more than that", c.KeyLife, c.KeyPublish))
 	}
+	if err := c.contradictionsOfTLS(); err != nil {
+		wrong = append(wrong, err)
+	}
 	wrong = append(wrong, c.contradictionsOfGRPC()...)
 	if !c.Embedded() {
 		if c.sends() || c.SMTPCA != "" || c.MailFrom != "" {
@@ -637,7 +680,7 @@ func (c *Config) contradictions() []error {
 	if err != nil || !loopback(u.Hostname()) {
 		wrong = append(wrong, fmt.Errorf("GATEHOUSE_URL is %s, not this machine, and there is no database; set GATEHOUSE_DATABASE_URL and GATEHOUSE_VALKEY_URL, or GATEHOUSE_EMBEDDED=yes to go without", c.URL))
 	}
-	for _, a := range []struct{ key, addr string }{{"GATEHOUSE_ADDR", c.Addr}, {"GATEHOUSE_GRPC_ADDR", c.GRPCAddr}} {
+	for _, a := range []struct{ key, addr string }{{"GATEHOUSE_ADDR", c.Addr}, {"GATEHOUSE_GRPC_ADDR", c.GRPCAddr}, {"GATEHOUSE_METRICS_ADDR", c.MetricsAddr}} {
 		if a.addr == "" {
 			continue
 		}
@@ -798,6 +841,12 @@ func parseNetworks(v string) ([]netip.Prefix, error) {
 		if err != nil {
 			return nil, fmt.Errorf("must be networks with commas between, such as 10.0.0.0/8,fd00::/8, not %q", v)
 		}
+		if p.Addr().Is4In6() { // which no address is compared as
+			return nil, fmt.Errorf("must not name %s, an IPv4 network in IPv6 clothes; write it as IPv4", p)
+		}
+		if p.Addr().Is4() && p.Bits() < 8 || p.Addr().Is6() && p.Bits() < 7 {
+			return nil, fmt.Errorf("must not name %s: half the world would be a proxy, and could write whatever address it likes; name the networks of your own proxies", p)
+		}
 		ns = append(ns, p.Masked())
 	}
 	return ns, nil
@@ -883,5 +932,12 @@ func (c *Config) describe(w io.Writer) {
 			without = s.value
 		}
 		say(w, "      default: %s\n", without)
+	}
+	say(w, "\ntelemetry, by the variables of OpenTelemetry:\n")
+	for _, s := range telemetry.Settings() {
+		say(w, "  %s\n", s.Key)
+		for line := range wrap(s.About, 72) {
+			say(w, "      %s\n", line)
+		}
 	}
 }

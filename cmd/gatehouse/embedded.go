@@ -54,7 +54,7 @@ func (s *server) embed(ctx context.Context, sealer *mail.Sealer, valkeyURL strin
 		}
 	}
 	worker, err := mail.NewWorker(mail.WorkerConfig{
-		ValkeyURL: valkeyURL, Sealer: sealer, Sender: sender, Brand: s.config.Brand, Now: s.clock.Now, Log: s.log,
+		ValkeyURL: valkeyURL, Sealer: sealer, Sender: sender, Brand: s.config.Brand, Now: s.clock.Now, Log: s.log, Meter: s.telemetry.Meter("mail"), Tracer: s.telemetry.Tracer("mail"),
 	})
 	if err != nil {
 		return nil, err

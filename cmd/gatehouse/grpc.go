@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"slices"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
@@ -43,27 +44,28 @@ func (c *Config) contradictionsOfGRPC() []error {
 	case !encrypted && !c.GRPCInsecure && !c.Embedded() && (err != nil || !loopback(host)):
 		wrong = append(wrong, fmt.Errorf("GATEHOUSE_GRPC_ADDR is %s, open to other machines, and not encrypted; set GATEHOUSE_GRPC_TLS_CERT and GATEHOUSE_GRPC_TLS_KEY, or GATEHOUSE_GRPC_INSECURE=yes behind a proxy that encrypts", c.GRPCAddr))
 	case encrypted:
-		if _, err := tls.X509KeyPair([]byte(c.GRPCCert), []byte(c.GRPCKey)); err != nil {
-			// The error may repeat what it was given.
-			wrong = append(wrong, errors.New("GATEHOUSE_GRPC_TLS_CERT and GATEHOUSE_GRPC_TLS_KEY must be a certificate and its private key in PEM; the paths of files go into GATEHOUSE_GRPC_TLS_CERT_FILE and GATEHOUSE_GRPC_TLS_KEY_FILE"))
+		if _, err := c.grpcPair().parse(time.Now()); err != nil {
+			wrong = append(wrong, err)
 		}
 	}
 	return wrong
 }
 
 // grpcCredentials is what gRPC is encrypted by, nil for nothing.
-func (c *Config) grpcCredentials() (credentials.TransportCredentials, error) {
-	if c.GRPCCert == "" {
+func (s *server) grpcCredentials() (credentials.TransportCredentials, error) {
+	if s.config.GRPCCert == "" {
 		return nil, nil
 	}
-	pair, err := tls.X509KeyPair([]byte(c.GRPCCert), []byte(c.GRPCKey))
+	pair, err := openCertificate(s.config.grpcPair(), s.log)
 	if err != nil {
-		return nil, fmt.Errorf("read GATEHOUSE_GRPC_TLS_CERT: %w", err)
+		return nil, err
 	}
-	t := &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}
-	if c.GRPCClientCA != "" {
+	s.grpcCertificate = pair
+	s.jobs = append(s.jobs, pair.watch)
+	t := pair.config()
+	if ca := s.config.GRPCClientCA; ca != "" {
 		t.ClientCAs = x509.NewCertPool()
-		t.ClientCAs.AppendCertsFromPEM([]byte(c.GRPCClientCA)) // which parseConfig has looked at
+		t.ClientCAs.AppendCertsFromPEM([]byte(ca)) // which parseConfig has looked at
 		t.ClientAuth = tls.RequireAndVerifyClientCert
 	}
 	return credentials.NewTLS(t), nil
@@ -79,8 +81,8 @@ func (s *server) openGRPC(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	var options []grpc.ServerOption
-	switch creds, err := c.grpcCredentials(); {
+	options := s.tracedGRPC()
+	switch creds, err := s.grpcCredentials(); {
 	case err != nil:
 		return err
 	case creds != nil:
@@ -108,13 +110,13 @@ func (s *server) grpcClient(ctx context.Context) (string, error) {
 	c, err := s.sql.Client(ctx, id)
 	switch {
 	case errors.Is(err, storage.ErrNotFound):
-		return "", fmt.Errorf("GATEHOUSE_GRPC_CLIENT is %q, which is no client; \"gatehouse client list\" lists those there are, and \"gatehouse client create --first-party\" makes one", id)
+		return "", usagef("GATEHOUSE_GRPC_CLIENT is %q, which is no client; \"gatehouse client list\" lists those there are, and \"gatehouse client create --first-party\" makes one", id)
 	case err != nil:
 		return "", fmt.Errorf("read GATEHOUSE_GRPC_CLIENT: %w", err)
 	case !c.FirstParty:
-		return "", fmt.Errorf("GATEHOUSE_GRPC_CLIENT is %q, which is not first-party; people would give it their passwords", id)
+		return "", usagef("GATEHOUSE_GRPC_CLIENT is %q, which is not first-party; people would give it their passwords", id)
 	case !slices.Contains(c.GrantTypes, "refresh_token"):
-		return "", fmt.Errorf("GATEHOUSE_GRPC_CLIENT is %q, which may not have refresh tokens; give it the grant refresh_token", id)
+		return "", usagef("GATEHOUSE_GRPC_CLIENT is %q, which may not have refresh tokens; give it the grant refresh_token", id)
 	}
 	return id, nil
 }

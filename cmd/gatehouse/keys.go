@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"go.opentelemetry.io/otel/metric"
+
 	"github.com/gatehouse-id/gatehouse/keys"
 	"github.com/gatehouse-id/gatehouse/storage"
 )
@@ -112,11 +114,11 @@ func showKeys(ctx context.Context, t terminal, asJSON bool, k *keys.Keeper, sql 
 
 // openKeeper opens the rings. The server and the commands do it alike, because
 // whoever opens them lets them age.
-func openKeeper(ctx context.Context, c Config, sql storage.SQL, seal []byte, clock *storage.Clock, log *slog.Logger) (*keys.Keeper, error) {
+func openKeeper(ctx context.Context, c Config, sql storage.SQL, seal []byte, clock *storage.Clock, log *slog.Logger, meter metric.Meter) (*keys.Keeper, error) {
 	return keys.New(ctx, keys.Config{
 		Store: sql, Gateways: sql, Audit: sql, SealKey: seal,
 		JWKSMaxAge: c.JWKSMaxAge, Publish: c.KeyPublish, Deadline: c.KeyDeadline, SignEvery: c.KeyLife,
-		Now: clock.Now, Log: log,
+		Now: clock.Now, Log: log, Meter: meter,
 	})
 }
 
@@ -139,7 +141,7 @@ func withKeeper(ctx context.Context, t terminal, do func(*keys.Keeper, storage.S
 	if err != nil {
 		return err
 	}
-	k, err := openKeeper(ctx, c, sql, seal, clock, slog.New(slog.NewTextHandler(t.err, nil)))
+	k, err := openKeeper(ctx, c, sql, seal, clock, slog.New(slog.NewTextHandler(t.err, nil)), nil)
 	if err != nil {
 		return err
 	}

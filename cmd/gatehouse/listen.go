@@ -23,21 +23,45 @@ const (
 	readTime   = 15 * time.Second
 	writeTime  = 30 * time.Second
 	idleTime   = 2 * time.Minute
+	// maxStreams is how many requests one HTTP/2 connection may have at once. A
+	// browser asks for a page and what it is made of.
+	maxStreams = 100
+	// pingAfter is how long an HTTP/2 connection may say nothing while it has
+	// requests, before it is asked whether it is there.
+	pingAfter = 30 * time.Second
 )
 
 // newHTTPServer returns a server with a bound on everything that a slow or
-// verbose client could hold.
-func newHTTPServer(h http.Handler, log *slog.Logger) *http.Server {
-	return &http.Server{
+// verbose client could hold. With a certificate it speaks HTTP/1.1 and HTTP/2
+// over TLS, as clients choose (ALPN, RFC 7301); without one HTTP/1.1 alone.
+func newHTTPServer(h http.Handler, c *certificate, log *slog.Logger) *http.Server {
+	var protocols http.Protocols
+	protocols.SetHTTP1(true)
+	protocols.SetHTTP2(c != nil)
+	s := &http.Server{
 		Handler:           boundURL(h),
 		MaxHeaderBytes:    maxHeader,
 		ReadHeaderTimeout: headerTime,
 		ReadTimeout:       readTime,
 		WriteTimeout:      writeTime,
 		IdleTimeout:       idleTime,
+		Protocols:         &protocols,
+		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: maxStreams, SendPingTimeout: pingAfter, WriteByteTimeout: writeTime},
 		// What it has to say is about single clients: bad TLS, bad requests.
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 	}
+	if c != nil {
+		s.TLSConfig = c.config()
+	}
+	return s
+}
+
+// serveHTTP serves at the listener as the server was made to.
+func serveHTTP(s *http.Server, l net.Listener) error {
+	if s.TLSConfig != nil {
+		return s.ServeTLS(l, "", "") // the certificate is in TLSConfig
+	}
+	return s.Serve(l)
 }
 
 // boundURL answers 414 (RFC 9110 section 15.5.15) to a longer address than any

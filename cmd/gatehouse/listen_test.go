@@ -23,7 +23,7 @@ func serveLimits(t *testing.T, headerTime time.Duration) string {
 	}
 	s := newHTTPServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = io.WriteString(w, "ok")
-	}), slog.New(slog.DiscardHandler))
+	}), nil, slog.New(slog.DiscardHandler))
 	s.ReadHeaderTimeout = headerTime
 	done := make(chan error, 1)
 	go func() { done <- s.Serve(ls[0]) }()
@@ -68,7 +68,7 @@ func TestServerLimits(t *testing.T) {
 }
 
 func TestServerTimeouts(t *testing.T) {
-	s := newHTTPServer(http.NotFoundHandler(), slog.New(slog.DiscardHandler))
+	s := newHTTPServer(http.NotFoundHandler(), nil, slog.New(slog.DiscardHandler))
 	for name, d := range map[string]time.Duration{
 		"ReadHeaderTimeout": s.ReadHeaderTimeout, "ReadTimeout": s.ReadTimeout,
 		"WriteTimeout": s.WriteTimeout, "IdleTimeout": s.IdleTimeout,

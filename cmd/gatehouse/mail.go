@@ -250,7 +250,7 @@ func testWorker(ctx context.Context, c Config, to string, wait time.Duration) (e
 	if err != nil {
 		return err
 	}
-	id, sealed, err := sealer.Seal(mail.Letter{Kind: mail.Test, To: to, Language: c.Language, At: now, ExpiresAt: deadline})
+	id, sealed, err := sealer.Seal(ctx, mail.Letter{Kind: mail.Test, To: to, Language: c.Language, At: now, ExpiresAt: deadline})
 	if err != nil {
 		return err
 	}

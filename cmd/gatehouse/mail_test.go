@@ -78,7 +78,7 @@ func addLetter(ctx context.Context, o storage.Outbox, key []byte, to, why string
 	}
 	now := time.Now().UTC()
 	l := mail.Letter{Kind: mail.AccountVerification, To: to, Code: "48210937", ExpiresAt: now.Add(time.Hour)}
-	id, sealed, err := sealer.Seal(l)
+	id, sealed, err := sealer.Seal(ctx, l)
 	if err != nil {
 		return "", err
 	}

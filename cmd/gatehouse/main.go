@@ -63,6 +63,7 @@ func commands() []command {
 	return []command{
 		serveCommand(),
 		migrateCommand(),
+		doctorCommand(),
 		clientCreateCommand(),
 		clientListCommand(),
 		clientShowCommand(),

@@ -39,12 +39,12 @@ func (s *server) openNotices(valkeyURL string) (*mail.Relay, error) {
 		tell: func(ctx context.Context, notice storage.Notice) error { return s.provider.TellLogout(ctx, notice) },
 	}
 	relay, err := mail.NewNoticeRelay(mail.NoticeRelayConfig{
-		Pending: n.pending, Told: n.told, Fail: n.fail, ValkeyURL: valkeyURL, Now: s.clock.Now, Log: s.log,
+		Pending: n.pending, Told: n.told, Fail: n.fail, ValkeyURL: valkeyURL, Now: s.clock.Now, Log: s.log, Meter: s.telemetry.Meter("mail"),
 	})
 	if err != nil {
 		return nil, err
 	}
-	worker, err := mail.NewNoticeWorker(mail.NoticeWorkerConfig{Tell: n.try, ValkeyURL: valkeyURL, Log: s.log})
+	worker, err := mail.NewNoticeWorker(mail.NoticeWorkerConfig{Tell: n.try, ValkeyURL: valkeyURL, Log: s.log, Meter: s.telemetry.Meter("mail"), Tracer: s.telemetry.Tracer("mail")})
 	if err != nil {
 		return nil, err
 	}

@@ -9,8 +9,11 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/url"
+	"os"
+	"runtime/debug"
 	"sync/atomic"
 	"time"
 
@@ -19,6 +22,7 @@ import (
 	"github.com/gatehouse-id/gatehouse/api"
 	"github.com/gatehouse-id/gatehouse/denylist"
 	"github.com/gatehouse-id/gatehouse/egress"
+	"github.com/gatehouse-id/gatehouse/internal/telemetry"
 	"github.com/gatehouse-id/gatehouse/keys"
 	"github.com/gatehouse-id/gatehouse/login"
 	"github.com/gatehouse-id/gatehouse/mail"
@@ -44,7 +48,15 @@ func serveCommand() command {
 				if err != nil {
 					return err
 				}
-				s, err := build(ctx, c, newLog(t, c), t.out)
+				log := newLog(t, c)
+				if c.memory, err = readMemory(os.DirFS("/"), t.environ, debug.SetMemoryLimit(-1)); err != nil {
+					log.Warn("Go's memory is not bounded", "err", err)
+				}
+				if c.memory.limit > 0 {
+					debug.SetMemoryLimit(c.memory.limit)
+				}
+				defer paceCollections(t.environ, c.memory)()
+				s, err := build(ctx, c, log, t.out)
 				if err != nil {
 					return err
 				}
@@ -56,22 +68,28 @@ func serveCommand() command {
 
 // A server is everything that one process runs.
 type server struct {
-	config   Config
-	log      *slog.Logger
-	sql      storage.SQL
-	volatile storage.Volatile
-	clock    *storage.Clock
-	keeper   *keys.Keeper
-	relay    *mail.Relay
-	denylist *denylist.List
-	login    *login.Engine
-	provider *provider.Provider
-	handler  http.Handler
+	config    Config
+	log       *slog.Logger
+	telemetry *telemetry.Telemetry
+	sql       storage.SQL
+	volatile  storage.Volatile
+	clock     *storage.Clock
+	keeper    *keys.Keeper
+	relay     *mail.Relay
+	denylist  *denylist.List
+	login     *login.Engine
+	provider  *provider.Provider
+	handler   http.Handler
+	// certificate is what HTTP is encrypted by, and grpcCertificate what gRPC is;
+	// nil is nothing.
+	certificate, grpcCertificate *certificate
 	// api is the gRPC face, or nil.
 	api *api.Server
 	// ready is whether requests are welcome: from the first listener until
 	// shutdown begins.
-	ready atomic.Bool
+	ready     atomic.Bool
+	readiness *readiness
+	cleanup   cleanup
 	// jobs run from start to end, beside the requests.
 	jobs []func(context.Context) error
 	// closers are run in reverse.
@@ -89,6 +107,11 @@ func build(ctx context.Context, c Config, log *slog.Logger, out io.Writer) (_ *s
 		}
 	}()
 
+	if err := s.openTelemetry(); err != nil {
+		return nil, err
+	}
+	log = s.log // which names the trace of what it is told
+
 	// A key that is missing is told before a database is opened.
 	sealKey, err := c.sealKey()
 	if err != nil {
@@ -102,7 +125,11 @@ func build(ctx context.Context, c Config, log *slog.Logger, out io.Writer) (_ *s
 		return nil, err
 	}
 
-	if s.sql, err = openSQL(ctx, c); err != nil {
+	// Pages need the sentences. They are read while databases are connected to, and
+	// an error is told by whoever needs them.
+	go func() { _, _ = text.Load() }()
+
+	if s.sql, err = (observer{s.telemetry.Tracer("storage"), s.telemetry.Meter("storage")}).openSQL(ctx, c); err != nil {
 		return nil, err
 	}
 	s.closers = append(s.closers, s.sql.Close)
@@ -112,18 +139,22 @@ func build(ctx context.Context, c Config, log *slog.Logger, out io.Writer) (_ *s
 	}
 	s.volatile = volatile
 	s.closers = append(s.closers, volatile.Close)
+	s.readiness = &readiness{log: log, dependencies: []dependency{{"database", s.sql.Ping}, {"valkey", s.volatile.Ping}}}
 	if s.clock, err = storage.NewClock(ctx, s.sql); err != nil {
 		return nil, err
 	}
 	volatile.Now = s.clock.Now
+	if err := volatile.Observe(s.telemetry.Tracer("storage"), s.telemetry.Meter("storage")); err != nil {
+		return nil, err
+	}
 	if err := checkClocks(ctx, s.clock, s.volatile); err != nil {
 		return nil, err
 	}
 	if err := volatile.CheckPolicy(ctx); err != nil {
-		return nil, fmt.Errorf("GATEHOUSE_VALKEY_URL: %w", err)
+		return nil, usagef("GATEHOUSE_VALKEY_URL: %w", err)
 	}
 
-	if s.keeper, err = openKeeper(ctx, c, s.sql, sealKey, s.clock, log); err != nil {
+	if s.keeper, err = openKeeper(ctx, c, s.sql, sealKey, s.clock, log, s.telemetry.Meter("keys")); err != nil {
 		return nil, err
 	}
 	sealer, err := mail.NewSealer(mailKey)
@@ -131,14 +162,17 @@ func build(ctx context.Context, c Config, log *slog.Logger, out io.Writer) (_ *s
 		return nil, err
 	}
 	if s.relay, err = mail.NewRelay(mail.RelayConfig{
-		Pending: s.pendingLetters, Delete: s.sql.DeleteLetter, Fail: s.sql.FailLetter, ValkeyURL: volatile.URL(), Now: s.clock.Now, Log: log,
+		Pending: s.pendingLetters, Delete: s.sql.DeleteLetter, Fail: s.sql.FailLetter, ValkeyURL: volatile.URL(), Now: s.clock.Now, Log: log, Meter: s.telemetry.Meter("mail"),
 	}); err != nil {
 		return nil, err
 	}
-	if s.denylist, err = denylist.New(ctx, denylist.Config{Revocations: s.sql, Fast: s.volatile, Now: s.clock.Now, Log: log}); err != nil {
+	if s.denylist, err = denylist.New(ctx, denylist.Config{Revocations: s.sql, Fast: s.volatile, Now: s.clock.Now, Log: log, Meter: s.telemetry.Meter("denylist")}); err != nil {
 		return nil, err
 	}
-	s.jobs = append(s.jobs, s.watchClock, s.rotateKeys, s.purge, s.relay.Run, s.denylist.Run)
+	if err := s.measure(s.telemetry.Meter("cmd/gatehouse")); err != nil {
+		return nil, err
+	}
+	s.jobs = append(s.jobs, s.watchClock, s.rotateKeys, s.purge, s.relay.Run, s.denylist.Run, s.watchReadiness)
 	notices, err := s.openNotices(volatile.URL())
 	if err != nil {
 		return nil, err
@@ -153,21 +187,21 @@ func build(ctx context.Context, c Config, log *slog.Logger, out io.Writer) (_ *s
 		// login's purposes are rings of keys, by the same names.
 		Secret: s.keeper.Secret, SecretByID: s.keeper.SecretByID,
 		Seal: factors.Seal, Open: factors.Open,
-		Letter: func(l login.Letter) (storage.Letter, error) {
+		Letter: func(ctx context.Context, l login.Letter) (storage.Letter, error) {
 			l.Language = cmp.Or(l.Language, c.Language)
-			id, sealed, err := sealer.Seal(mail.Letter(l))
+			id, sealed, err := sealer.Seal(ctx, mail.Letter(l))
 			return storage.Letter{ID: id, Sealed: sealed}, err
 		},
 		// What ends sessions or grants is told to the person in a letter.
 		Mailed:    func() { s.relay.Nudge(); s.denylist.Nudge(); notices.Nudge() },
 		SignInURL: c.URL + "/login", Issuer: c.Brand,
 		Domains: c.RegistrationDomains, Closed: !c.registrationOpen(),
-		Bcrypt: c.Bcrypt, Proxied: len(c.TrustedProxies) > 0,
-		Now: s.clock.Now, Log: log,
+		Bcrypt: c.Bcrypt, Hashes: c.memory.hashes, Proxied: len(c.TrustedProxies) > 0,
+		Now: s.clock.Now, Log: log, Meter: s.telemetry.Meter("login"),
 	}); err != nil {
 		return nil, err
 	}
-	outward, err := openEgress(c)
+	outward, err := openEgress(c, s.telemetry.RoundTripper)
 	if err != nil {
 		return nil, err
 	}
@@ -187,7 +221,7 @@ func build(ctx context.Context, c Config, log *slog.Logger, out io.Writer) (_ *s
 		Denylist:     s.denylist,
 		SessionEnded: notices.Nudge,
 		RefreshLimit: c.RefreshLimit,
-		Now:          s.clock.Now, Log: log,
+		Now:          s.clock.Now, Log: log, Meter: s.telemetry.Meter("provider"),
 	}); err != nil {
 		return nil, err
 	}
@@ -203,11 +237,24 @@ func build(ctx context.Context, c Config, log *slog.Logger, out io.Writer) (_ *s
 		SecretByID: s.secretByID(keys.PurposeCSRF),
 		Issuer:     c.URL, Brand: c.Brand, Language: c.Language, Theme: c.Theme, Links: c.Links, RegistrationOpen: c.registrationOpen(),
 		TrustedProxies: c.TrustedProxies,
-		Ready:          s.isReady, Dev: dev, Now: s.clock.Now, Log: log,
+		Ready:          s.isReady, Probe: s.probed, Dev: dev, Route: s.told(), Now: s.clock.Now, Log: log, Meter: s.telemetry.Meter("web"),
 	}); err != nil {
 		return nil, err
 	}
-	s.handler = face.Handler()
+	if s.handler, err = s.traced(face.Handler()); err != nil {
+		return nil, err
+	}
+	doctor, err := newSightingKey(sealKey)
+	if err != nil {
+		return nil, err
+	}
+	s.handler = s.sighted(s.handler, doctor)
+	if c.TLSCert != "" {
+		if s.certificate, err = openCertificate(c.tlsPair(), log); err != nil {
+			return nil, err
+		}
+		s.jobs = append(s.jobs, s.certificate.watch)
+	}
 	return s, s.openGRPC(ctx)
 }
 
@@ -231,20 +278,6 @@ func (s *server) secretByID(purpose string) func(context.Context, string) ([]byt
 	return func(ctx context.Context, id string) ([]byte, error) { return s.keeper.SecretByID(ctx, purpose, id) }
 }
 
-// isReady says whether and why not the server can do its work.
-func (s *server) isReady(ctx context.Context) error {
-	if !s.ready.Load() {
-		return errors.New("starting or stopping")
-	}
-	if err := s.sql.Ping(ctx); err != nil {
-		return fmt.Errorf("reach the database: %w", err)
-	}
-	if err := s.volatile.Ping(ctx); err != nil {
-		return fmt.Errorf("reach Valkey: %w", err)
-	}
-	return nil
-}
-
 // rotateKeys lets keys age.
 func (s *server) rotateKeys(ctx context.Context) error {
 	s.keeper.Run(ctx)
@@ -252,8 +285,8 @@ func (s *server) rotateKeys(ctx context.Context) error {
 }
 
 // openEgress makes what asks servers at the word of a client.
-func openEgress(c Config) (*egress.Client, error) {
-	e := egress.Config{Allow: c.EgressAllow}
+func openEgress(c Config, observe func(http.RoundTripper) http.RoundTripper) (*egress.Client, error) {
+	e := egress.Config{Allow: c.EgressAllow, Observe: observe}
 	if c.EgressCA != "" {
 		var err error
 		if e.Roots, err = x509.SystemCertPool(); err != nil {
@@ -279,14 +312,14 @@ func openValkey(ctx context.Context, c Config) (*valkey.DB, error) {
 // checkClocks refuses to start where tokens would be judged by the wrong time.
 func checkClocks(ctx context.Context, clock *storage.Clock, volatile storage.TimeSource) error {
 	if skew := clock.Offset().Abs(); skew > storage.MaxSkew {
-		return fmt.Errorf("the clocks of this host and of the database are %v apart; set them right (more than %v is too much)", skew.Round(time.Millisecond), storage.MaxSkew)
+		return usagef("the clocks of this host and of the database are %v apart; set them right (more than %v is too much)", skew.Round(time.Millisecond), storage.MaxSkew)
 	}
 	t, err := volatile.Time(ctx)
 	if err != nil {
 		return fmt.Errorf("read the clock of GATEHOUSE_VALKEY_URL: %w", err)
 	}
 	if skew := t.Sub(clock.Now()).Abs(); skew > storage.MaxSkew {
-		return fmt.Errorf("the clocks of the database and of Valkey are %v apart; set them right (more than %v is too much)", skew.Round(time.Millisecond), storage.MaxSkew)
+		return usagef("the clocks of the database and of Valkey are %v apart; set them right (more than %v is too much)", skew.Round(time.Millisecond), storage.MaxSkew)
 	}
 	return nil
 }
@@ -297,69 +330,6 @@ func (s *server) watchClock(ctx context.Context) error {
 		s.log.WarnContext(ctx, "the database's clock was not read", "err", err)
 	})
 	return nil
-}
-
-const (
-	purgeEvery = time.Minute
-	// purgeBatch is how many rows one statement removes, so that none holds
-	// locks for long.
-	purgeBatch = 500
-	// purgeAfter is how long an ended grant is kept: it is what makes a late
-	// replay of its code or refresh token known for one.
-	purgeAfter = 24 * time.Hour
-	// pendingAfter is how long a registration waits for proof of its mailbox.
-	pendingAfter = 7 * 24 * time.Hour
-	// noticesAfter is how long it is kept what became of the notice that a client
-	// was sent.
-	noticesAfter = 7 * 24 * time.Hour
-	// unusedAfter is how long a client that registered itself is kept without
-	// anybody signing in through it.
-	unusedAfter = 30 * 24 * time.Hour
-	// eventsAfter is how long audit events are kept.
-	eventsAfter = 400 * 24 * time.Hour
-)
-
-// purge removes what has ended, once a minute.
-func (s *server) purge(ctx context.Context) error {
-	t := time.NewTicker(purgeEvery)
-	defer t.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-t.C:
-		}
-		if err := s.purgeOnce(ctx); err != nil && ctx.Err() == nil {
-			s.log.WarnContext(ctx, "ended sessions and grants were not removed", "err", err)
-		}
-		if skew := s.clock.Offset().Abs(); skew > storage.MaxSkew {
-			s.log.WarnContext(ctx, "the clocks of this host and of the database are apart; the database's is used", "skew", skew)
-		}
-	}
-}
-
-func (s *server) purgeOnce(ctx context.Context) error {
-	now := s.clock.Now()
-	for _, remove := range []func() (int, error){
-		func() (int, error) { return s.sql.DeleteExpiredSessions(ctx, now, purgeBatch) },
-		func() (int, error) { return s.sql.DeleteExpiredGrants(ctx, now.Add(-purgeAfter), purgeBatch) },
-		func() (int, error) { return s.sql.DeletePendingUsers(ctx, now.Add(-pendingAfter), purgeBatch) },
-		func() (int, error) { return s.sql.DeleteExpiredRevocations(ctx, now, purgeBatch) },
-		func() (int, error) { return s.sql.DeleteNotices(ctx, now.Add(-noticesAfter), purgeBatch) },
-		func() (int, error) { return s.sql.DeleteUnusedClients(ctx, now.Add(-unusedAfter), now, purgeBatch) },
-		func() (int, error) { return s.sql.DeleteEvents(ctx, now.Add(-eventsAfter), purgeBatch) },
-	} {
-		for {
-			n, err := remove()
-			if err != nil {
-				return err
-			}
-			if n < purgeBatch {
-				break
-			}
-		}
-	}
-	return purgeLetters(ctx, s.sql, now)
 }
 
 // How shutdown goes on.
@@ -382,24 +352,30 @@ func (s *server) Run(ctx context.Context) (err error) {
 	}
 	calls, err := s.listenGRPC(ctx)
 	if err != nil {
-		for _, l := range listeners {
-			_ = l.Close() // nobody has used it
-		}
+		closeAll(listeners)
 		return err
 	}
-	srv := newHTTPServer(s.handler, s.log)
+	scrapes, err := s.listenMetrics(ctx)
+	if err != nil {
+		closeAll(append(listeners, calls...))
+		return err
+	}
+	srv := newHTTPServer(s.handler, s.certificate, s.log)
 	jobs, stopJobs := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopJobs()
 
 	g, ending := errgroup.WithContext(ctx)
 	for _, l := range listeners {
-		g.Go(func() error { return serving(srv.Serve(l)) })
+		g.Go(func() error { return serving(serveHTTP(srv, l)) })
 	}
 	for _, l := range calls {
 		g.Go(func() error { return s.api.Serve(l) })
 	}
 	for _, job := range s.jobs {
 		g.Go(func() error { return job(jobs) })
+	}
+	for _, l := range scrapes {
+		g.Go(func() error { return s.telemetry.Scrape(jobs, l) })
 	}
 	g.Go(func() error {
 		<-ending.Done()
@@ -423,7 +399,16 @@ func (s *server) Run(ctx context.Context) (err error) {
 	})
 	s.ready.Store(true)
 	s.announce()
+	// What it took to start is given back when the first requests have their answer.
+	time.AfterFunc(time.Second, debug.FreeOSMemory)
 	return g.Wait()
+}
+
+// closeAll closes listeners that nobody has used.
+func closeAll(listeners []net.Listener) {
+	for _, l := range listeners {
+		_ = l.Close()
+	}
 }
 
 // serving takes the end of a server that was shut down for the success it is.
@@ -437,20 +422,29 @@ func serving(err error) error {
 // announce says in one line what was started, and in embedded mode what that
 // is.
 func (s *server) announce() {
+	if w := s.config.memory.warning; w != "" {
+		s.log.Warn(w)
+	}
 	if s.config.Embedded() {
-		s.log.Info("embedded mode: everything is in this process, for this machine",
+		s.log.Info("embedded mode: everything is in this process, for this machine", append([]any{
 			"url", s.config.URL, "state", s.config.StateDir,
-			"app", s.config.URL+"/dev/app", "mail", s.config.URL+"/dev/mail")
+			"app", s.config.URL + "/dev/app", "mail", s.config.URL + "/dev/mail",
+		}, s.config.memory.attributes()...)...)
 		if s.config.EmbeddedAsked && !s.config.sends() {
 			s.log.Warn("whoever can reach this server can read its letters at /dev/mail")
 		}
 		return
 	}
-	s.log.Info("serving", "url", s.config.URL, "addr", s.config.Addr)
+	s.log.Info("serving", append([]any{"url", s.config.URL, "addr", s.config.Addr, "tls", s.certificate != nil}, s.config.memory.attributes()...)...)
+	if s.config.secureURL() && s.certificate == nil && len(s.config.TrustedProxies) == 0 {
+		s.log.Warn("a proxy in front speaks https, and GATEHOUSE_TRUSTED_PROXIES does not name it: all people have its address, and share what one address may do; name its network")
+	}
 }
 
-// close gives back what build opened, in reverse.
+// close gives back what build opened, in reverse. What was measured is told
+// before the connections close, because some of it is asked there.
 func (s *server) close() error {
+	s.closeTelemetry()
 	var errs []error
 	for i := len(s.closers) - 1; i >= 0; i-- {
 		errs = append(errs, s.closers[i]())

@@ -138,7 +138,7 @@ func (c userChange) run(ctx context.Context, t terminal, name string) (_ storage
 	if err != nil {
 		return storage.User{}, err
 	}
-	letters, err := c.letters(t, config, u, now)
+	letters, err := c.letters(ctx, t, config, u, now)
 	if err != nil {
 		return storage.User{}, err
 	}
@@ -163,7 +163,7 @@ func (c userChange) run(ctx context.Context, t terminal, name string) (_ storage
 
 // letters are those that tell the person. A mailbox that was never proved is
 // somebody else's, as far as we know, and is told nothing.
-func (c userChange) letters(t terminal, config Config, u storage.User, now time.Time) ([]storage.Letter, error) {
+func (c userChange) letters(ctx context.Context, t terminal, config Config, u storage.User, now time.Time) ([]storage.Letter, error) {
 	if c.letter == "" || !u.EmailVerified() {
 		return nil, nil
 	}
@@ -180,7 +180,7 @@ func (c userChange) letters(t terminal, config Config, u storage.User, now time.
 		return nil, err
 	}
 	l := mail.Letter{Kind: c.letter, To: u.Email, Link: config.URL + "/login", Language: cmp.Or(u.Profile.Locale, config.Language), At: now, ExpiresAt: now.Add(noticeLife)}
-	id, sealed, err := sealer.Seal(l)
+	id, sealed, err := sealer.Seal(ctx, l)
 	if err != nil {
 		return nil, err
 	}

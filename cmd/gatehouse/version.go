@@ -18,11 +18,15 @@ type release struct {
 	Platform string `json:"platform"`
 }
 
+// version and revision are what the linker is told of a release (-X main.version),
+// which is built without git around it. Empty: Go knows.
+var version, revision string
+
 func thisRelease() release {
 	b := release{Version: "(devel)", Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
-		return b
+		return b.told()
 	}
 	if info.Main.Version != "" {
 		b.Version = info.Main.Version
@@ -34,6 +38,17 @@ func thisRelease() release {
 		case "vcs.modified":
 			b.Modified = s.Value == "true"
 		}
+	}
+	return b.told()
+}
+
+// told is b with what the linker was told.
+func (b release) told() release {
+	if version != "" {
+		b.Version = version
+	}
+	if revision != "" {
+		b.Revision, b.Modified = revision, false
 	}
 	return b
 }

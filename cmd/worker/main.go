@@ -5,26 +5,45 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
+	"golang.org/x/sync/errgroup"
+
+	"github.com/gatehouse-id/gatehouse/internal/telemetry"
 	"github.com/gatehouse-id/gatehouse/mail"
 )
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, os.Args[1:], os.Environ(), os.Stdout, os.Stderr); err != nil {
-		fmt.Fprintln(os.Stderr, "gatehouse-worker:", err)
-		os.Exit(1)
+	err := run(ctx, os.Args[1:], os.Environ(), os.Stdout, os.Stderr)
+	if err == nil {
+		return
 	}
+	fmt.Fprintln(os.Stderr, "gatehouse-worker:", err)
+	if _, ok := errors.AsType[usageError](err); ok {
+		os.Exit(2)
+	}
+	os.Exit(1)
 }
+
+// A usageError is a configuration that cannot be right: somebody has something
+// to change before it makes sense to try again.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
 
 const usage = `gatehouse-worker sends the letters that Gatehouse has written.
 
@@ -50,6 +69,16 @@ With GATEHOUSE_SMTP_URL there may be:
   GATEHOUSE_SMTP_CA     certificates in PEM, one of which has signed the mail
                         server's; without it, those of the system count
 
+It may be watched:
+
+  GATEHOUSE_METRICS_ADDR
+                        where to serve metrics at /metrics for Prometheus, as
+                        host:port: an address that strangers do not reach
+  OTEL_EXPORTER_OTLP_ENDPOINT
+                        a collector of OpenTelemetry to send traces and metrics
+                        to: http://localhost:4318. docs/telemetry.md tells of it
+                        and of the other variables of OpenTelemetry
+
 example:
   GATEHOUSE_VALKEY_URL=valkey://valkey GATEHOUSE_MAIL_KEY_FILE=/run/secrets/mail \
     GATEHOUSE_SMTP_URL_FILE=/run/secrets/smtp \
@@ -60,13 +89,17 @@ SIGTERM and SIGINT stop it after the letters that it is sending.
 
 // The settings, in the order of the usage text.
 const (
-	valkeyURL  = "GATEHOUSE_VALKEY_URL"
-	mailKey    = "GATEHOUSE_MAIL_KEY"
-	mailFrom   = "GATEHOUSE_MAIL_FROM"
-	smtpURL    = "GATEHOUSE_SMTP_URL"
-	smtp2goKey = "GATEHOUSE_SMTP2GO_KEY"
-	smtpCA     = "GATEHOUSE_SMTP_CA"
+	valkeyURL   = "GATEHOUSE_VALKEY_URL"
+	mailKey     = "GATEHOUSE_MAIL_KEY"
+	mailFrom    = "GATEHOUSE_MAIL_FROM"
+	smtpURL     = "GATEHOUSE_SMTP_URL"
+	smtp2goKey  = "GATEHOUSE_SMTP2GO_KEY"
+	smtpCA      = "GATEHOUSE_SMTP_CA"
+	metricsAddr = "GATEHOUSE_METRICS_ADDR"
 )
+
+// flushTime is how long a collector has, at the end, to take what waits for it.
+const flushTime = 5 * time.Second
 
 // run sends letters until ctx ends.
 func run(ctx context.Context, args, environ []string, out, log io.Writer) error {
@@ -75,38 +108,86 @@ func run(ctx context.Context, args, environ []string, out, log io.Writer) error 
 			_, err := io.WriteString(out, usage)
 			return err
 		}
-		return fmt.Errorf("takes no arguments; see gatehouse-worker -h")
+		return usageError{errors.New("takes no arguments; see gatehouse-worker -h")}
 	}
-	set, err := settings(environ)
+	c, seen, err := configure(environ)
 	if err != nil {
-		return err
-	}
-	key, err := mail.ParseKey(set[mailKey])
-	if err != nil {
-		return fmt.Errorf("%s: %w", mailKey, err)
-	}
-	sealer, err := mail.NewSealer(key)
-	if err != nil {
-		return fmt.Errorf("%s: %w", mailKey, err)
-	}
-	sender, err := newSender(set)
-	if err != nil {
-		return err
+		return usageError{err}
 	}
 	logger := slog.New(slog.NewJSONHandler(log, nil))
-	worker, err := mail.NewWorker(mail.WorkerConfig{
-		ValkeyURL: set[valkeyURL], Sealer: sealer, Sender: sender,
-		Brand: mail.Brand(set[mailFrom]), Log: logger,
-	})
+	watched, err := telemetry.New(seen, logger)
 	if err != nil {
-		return fmt.Errorf("%s: %w", valkeyURL, err)
+		return err
+	}
+	defer func() { // after the letters
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushTime)
+		defer cancel()
+		watched.Shutdown(ctx)
+	}()
+	logger = slog.New(watched.Log(logger.Handler()))
+	c.Log, c.Meter, c.Tracer = logger, watched.Meter("mail"), watched.Tracer("mail")
+	worker, err := mail.NewWorker(c)
+	if err != nil {
+		return usageError{fmt.Errorf("%s: %w", valkeyURL, err)}
+	}
+	g, running := errgroup.WithContext(ctx)
+	if seen.Scraped != "" {
+		l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", seen.Scraped)
+		if err != nil {
+			return fmt.Errorf("%s is %s, where one cannot listen: %w", metricsAddr, seen.Scraped, err)
+		}
+		g.Go(func() error { return watched.Scrape(running, l) })
 	}
 	logger.InfoContext(ctx, "sending letters")
-	if err := worker.Run(ctx); err != nil {
+	g.Go(func() error { return worker.Run(running) })
+	if err := g.Wait(); err != nil {
 		return err
 	}
 	logger.InfoContext(context.WithoutCancel(ctx), "stopped")
 	return nil
+}
+
+// configure reads what the worker is made of, and how it is watched.
+func configure(environ []string) (c mail.WorkerConfig, seen telemetry.Config, err error) {
+	set, err := settings(environ)
+	if err != nil {
+		return c, seen, err
+	}
+	key, err := mail.ParseKey(set[mailKey])
+	if err != nil {
+		return c, seen, fmt.Errorf("%s: %w", mailKey, err)
+	}
+	sealer, err := mail.NewSealer(key)
+	if err != nil {
+		return c, seen, fmt.Errorf("%s: %w", mailKey, err)
+	}
+	sender, err := newSender(set)
+	if err != nil {
+		return c, seen, err
+	}
+	seen, err = telemetry.Parse(environ, "gatehouse-worker", version())
+	if err != nil {
+		return c, seen, err
+	}
+	if seen.Scraped = set[metricsAddr]; seen.Scraped != "" {
+		if _, port, err := net.SplitHostPort(seen.Scraped); err != nil || !isPort(port) {
+			return c, seen, fmt.Errorf("%s must be host:port, not %q", metricsAddr, seen.Scraped)
+		}
+	}
+	return mail.WorkerConfig{ValkeyURL: set[valkeyURL], Sealer: sealer, Sender: sender, Brand: mail.Brand(set[mailFrom])}, seen, nil
+}
+
+func isPort(s string) bool {
+	n, err := strconv.ParseUint(s, 10, 16)
+	return err == nil && n > 0
+}
+
+// version is that of this binary.
+func version() string {
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	return "(devel)"
 }
 
 // newSender returns what sends the letters.
@@ -141,7 +222,7 @@ func newSender(set map[string]string) (mail.Sender, error) {
 // it is a setting mistyped.
 func settings(environ []string) (map[string]string, error) {
 	required := []string{valkeyURL, mailKey, mailFrom}
-	names := append(required, smtpURL, smtp2goKey, smtpCA)
+	names := append(required, smtpURL, smtp2goKey, smtpCA, metricsAddr)
 	set := make(map[string]string)
 	for _, pair := range environ {
 		name, value, _ := strings.Cut(pair, "=")

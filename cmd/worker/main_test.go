@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"encoding/pem"
+	"errors"
 	"io"
+	"net"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -77,6 +79,13 @@ func TestStart(t *testing.T) {
 		{"a key that is none", nil, append(without("GATEHOUSE_MAIL_KEY"), "GATEHOUSE_MAIL_KEY=abc"), "", "GATEHOUSE_MAIL_KEY: "},
 		{"a file that is not there", nil, append(without("GATEHOUSE_MAIL_KEY"), "GATEHOUSE_MAIL_KEY_FILE=/nowhere"), "", "GATEHOUSE_MAIL_KEY_FILE: "},
 		{"a queue that does not answer", nil, with("GATEHOUSE_VALKEY_URL", "valkey://127.0.0.1:1"), "", "reach Valkey"},
+		{"a collector and an address for metrics", nil, append([]string{"OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:1", "OTEL_EXPORTER_OTLP_TIMEOUT=10", "GATEHOUSE_METRICS_ADDR=127.0.0.1:" + freePort(t)}, good...), "", ""},
+		{"an endpoint that is none", nil, append([]string{"OTEL_EXPORTER_OTLP_ENDPOINT=user:sec ret@collector"}, good...), "", "OTEL_EXPORTER_OTLP_ENDPOINT must be an address such as http://localhost:4318"},
+		{"a protocol that is none", nil, append([]string{"OTEL_EXPORTER_OTLP_PROTOCOL=udp"}, good...), "", "OTEL_EXPORTER_OTLP_PROTOCOL must be http/protobuf or grpc"},
+		{"a sampler that is none", nil, append([]string{"OTEL_TRACES_SAMPLER=x"}, good...), "", "OTEL_TRACES_SAMPLER must be"},
+		{"headers that are none", nil, append([]string{"OTEL_EXPORTER_OTLP_HEADERS=sec ret"}, good...), "", "OTEL_EXPORTER_OTLP_HEADERS must be key=value"},
+		{"an address for metrics that is none", nil, append([]string{"GATEHOUSE_METRICS_ADDR=9464"}, good...), "", `GATEHOUSE_METRICS_ADDR must be host:port, not "9464"`},
+		{"an address for metrics that is taken", nil, append([]string{"GATEHOUSE_METRICS_ADDR=" + v.Addr()}, good...), "", "where one cannot listen"},
 		{"seed-F5: a malformed URL is not repeated", nil, with("GATEHOUSE_SMTP_URL", "smtp://user:sec ret@mail.example"), "", "GATEHOUSE_SMTP_URL"},
 	}
 	for _, tt := range tests {
@@ -93,6 +102,11 @@ func TestStart(t *testing.T) {
 			case err != nil && strings.Contains(err.Error(), "\n"):
 				t.Errorf("more than one line: %q", err)
 			}
+			// Exit code 2 is for what cannot be right, 1 for what failed.
+			failed := strings.Contains(tt.err, "reach Valkey") || strings.Contains(tt.err, "cannot listen")
+			if _, wrong := errors.AsType[usageError](err); wrong != (tt.err != "" && !failed) {
+				t.Errorf("a wrong configuration: %v, and the error is %v", wrong, err)
+			}
 			if err != nil && strings.Contains(err.Error(), "sec ret") {
 				t.Errorf("the error holds the password: %v", err)
 			}
@@ -101,6 +115,20 @@ func TestStart(t *testing.T) {
 			}
 		})
 	}
+}
+
+// freePort is one that nobody listens on.
+func freePort(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, port, _ := net.SplitHostPort(l.Addr().String())
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return port
 }
 
 // TestUsage has the help name every setting, and nothing that is none.
@@ -115,7 +143,7 @@ func TestUsage(t *testing.T) {
 	}
 	slices.Sort(named)
 	named = slices.Compact(named)
-	want := []string{mailFrom, mailKey, smtp2goKey, smtpCA, smtpURL, valkeyURL}
+	want := []string{mailFrom, mailKey, metricsAddr, smtp2goKey, smtpCA, smtpURL, valkeyURL}
 	if !slices.Equal(named, want) {
 		t.Errorf("-h names\n%q, want\n%q", named, want)
 	}
