@@ -108,7 +108,13 @@ func runScript(t *testing.T, name string, given map[string]any, a *agent) (did [
 	if err != nil {
 		t.Fatal(err)
 	}
-	script := exec.CommandContext(t.Context(), node, filepath.Join(dir, name))
+	args := []string{filepath.Join(dir, name)}
+	// Node 18, which Debian 12 has, keeps the global crypto of the libraries behind
+	// a flag; later ones may not know that.
+	if version, err := exec.Command(node, "--version").Output(); err == nil && strings.HasPrefix(string(version), "v18.") {
+		args = append([]string{"--experimental-global-webcrypto"}, args...)
+	}
+	script := exec.CommandContext(t.Context(), node, args...)
 	script.Env = []string{"PATH=" + os.Getenv("PATH"), "GIVEN=" + string(env)}
 	var complaint bytes.Buffer
 	script.Stderr = &complaint
