@@ -127,15 +127,15 @@ func markdownOfGrowth(r *report, stages []stage) string {
 	}
 	say(" | apart | |\n|---|%s--:|---|\n", strings.Repeat("--:|", len(stages)))
 	for _, c := range grown() {
-		var sql, hellos []float64
+		var sql, costs []float64
 		say("| %s: the server's CPU-s per 1,000 |", c.name)
 		for _, s := range stages {
 			m := s.results[c.name]
 			sql = append(sql, perThousand(m.sql, m.rounds))
-			hellos = append(hellos, m.perThousand()/s.hello)
+			costs = append(costs, m.perThousand())
 			say(" %.4f |", m.perThousand())
 		}
-		a := apart(hellos)
+		a := apart(costs)
 		say(" %.0f %% | %s |\n| – PostgreSQL's |", a*100, verdict(a <= growthTarget))
 		for _, cost := range sql {
 			say(" %.4f |", cost)
@@ -146,7 +146,7 @@ func markdownOfGrowth(r *report, stages []stage) string {
 		}
 		say(" | |\n")
 	}
-	say("| (hello; apart is by the ratio to it) |")
+	say("| (hello, to see how evenly the machine ran) |")
 	for _, s := range stages {
 		say(" %.4f |", s.hello)
 	}
