@@ -206,6 +206,11 @@ func (e *Client) Get(ctx context.Context, address string, limit int64) (Document
 		return Document{}, fmt.Errorf("egress: the answer has more than %d bytes", limit)
 	}
 	body, err := io.ReadAll(io.LimitReader(resp.Body, limit+1))
+	if err == nil {
+		// A server whose handler ends because we hang up ends its answer properly, and
+		// sometimes that is still read: half a document, whole to the eye.
+		err = ctx.Err()
+	}
 	switch {
 	case err != nil:
 		return Document{}, fmt.Errorf("egress: read the answer: %w", err)
