@@ -397,9 +397,6 @@ func (top *topology) guarded(t *testing.T, p *proxy, tokens answer) {
 		t.Errorf("the API was told %v", reached)
 	}
 	top.log.say("Envoy asks over gRPC and lets the token in; the API is told who it is for, whatever the client said")
-	// The gRPC of the server that was started again is looked at as often as its
-	// HTTP, each second, and not at the same moment.
-	<-time.After(1500 * time.Millisecond)
 	top.servers[0].end(syscall.SIGKILL)
 	killed := time.Now()
 	for range 10 {

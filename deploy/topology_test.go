@@ -468,6 +468,9 @@ type proxy struct {
 	lines func(method, path string) []string
 	// guards says that it also stands before the API.
 	guards bool
+	// sound reports whether it finds every server well, gRPC with HTTP. Nil where it
+	// cannot be asked.
+	sound func() (bool, error)
 }
 
 // listenPorts are free ports for a proxy.
@@ -617,7 +620,11 @@ func startEnvoy(t *testing.T, top *topology) *proxy {
 	write(t, filepath.Join(dir, "envoy.yaml"), edited(t, "envoy.yaml", pairs...))
 	write(t, filepath.Join(dir, "envoy-tls.yaml"), edited(t, "envoy-tls.yaml", "/etc/envoy/tls/", dir+"/", "/etc/envoy/tls", dir))
 	process := run(t, exec.Command(binary, "--config-path", filepath.Join(dir, "envoy.yaml"), "--disable-hot-restart",
-		"--log-level", "warning", "--concurrency", "1", "--file-flush-interval-msec", "20"))
+		"--log-level", "warning", "--concurrency", "1", "--file-flush-interval-msec", "20",
+		// envoy.yaml has no admin address; this test's has, to see what Envoy thinks.
+		"--config-yaml", "admin: {address: {socket_address: {address: 127.0.0.1, port_value: 0}}}",
+		"--admin-address-path", filepath.Join(dir, "admin")))
+	p.sound = func() (bool, error) { return healthy(filepath.Join(dir, "admin")) }
 	p.tls = dir
 	p.log = process.out.String
 	p.lines = func(method, path string) []string {
@@ -625,6 +632,38 @@ func startEnvoy(t *testing.T, top *topology) *proxy {
 	}
 	p.up(t, top, process)
 	return p
+}
+
+// healthy asks the Envoy whose admin address is in the file whether the servers of
+// all its clusters pass their health checks.
+func healthy(file string) (bool, error) {
+	address, err := os.ReadFile(file)
+	if err != nil {
+		return false, err
+	}
+	resp, err := http.Get("http://" + string(address) + "/clusters?format=json")
+	if err != nil {
+		return false, err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	var clusters struct {
+		Statuses []struct {
+			Hosts []struct {
+				Health map[string]any `json:"health_status"`
+			} `json:"host_statuses"`
+		} `json:"cluster_statuses"`
+	}
+	if err := json.NewDecoder(resp.Body).Decode(&clusters); err != nil {
+		return false, err
+	}
+	for _, c := range clusters.Statuses {
+		for _, h := range c.Hosts {
+			if h.Health["failed_active_health_check"] == true || h.Health["eds_health_status"] != "HEALTHY" {
+				return false, nil
+			}
+		}
+	}
+	return len(clusters.Statuses) > 0, nil
 }
 
 // answered does something that ends in a request of this method and path, and
@@ -677,5 +716,15 @@ func (p *proxy) both(t *testing.T, top *topology) {
 			_ = resp.Body.Close()
 		})] = true
 		return len(seen) == len(top.servers)
+	})
+	if p.sound == nil {
+		return
+	}
+	await(t, p.name+" finds both servers well", func() bool {
+		sound, err := p.sound()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return sound
 	})
 }
