@@ -225,19 +225,19 @@ func TestWrongSurroundings(t *testing.T) {
 	})
 	t.Run("a database whose clock is wrong", func(t *testing.T) {
 		database := migrated(t)
-		execute(t, database, "CREATE FUNCTION public.clock_timestamp() RETURNS timestamptz LANGUAGE sql AS $$ SELECT pg_catalog.clock_timestamp() + interval '1 hour' $$")
+		execute(t, database, "CREATE FUNCTION public.clock_timestamp() RETURNS timestamptz LANGUAGE sql AS $$ SELECT pg_catalog.clock_timestamp() + interval '1 hour 30 seconds' $$")
 		code, said := served(t, environ(database+"&options=-c%20search_path%3Dpublic%2Cpg_catalog", "valkey://127.0.0.1:1")...)
 		if code == 1 && strings.Contains(said, "GATEHOUSE_VALKEY_URL does not lead") { // which is opened before
 			v := miniredis.RunT(t)
 			code, said = served(t, environ(database+"&options=-c%20search_path%3Dpublic%2Cpg_catalog", "valkey://"+v.Addr())...)
 		}
-		wantStopped(t, code, said, "the clocks of this host and of the database are 1h0m0")
+		wantStopped(t, code, said, "the clocks of this host and of the database are 1h0m")
 	})
 	t.Run("a Valkey whose clock is wrong", func(t *testing.T) {
 		v := miniredis.RunT(t)
 		v.SetTime(time.Now().Add(-time.Hour))
 		code, said := served(t, environ(migrated(t), "valkey://"+v.Addr())...)
-		wantStopped(t, code, said, "the clocks of the database and of Valkey are 1h0m")
+		wantStopped(t, code, said, "the clocks of the database and of Valkey are 1h")
 	})
 	t.Run("a Valkey that evicts", func(t *testing.T) {
 		code, said := served(t, environ(migrated(t), evictingValkey(t))...)

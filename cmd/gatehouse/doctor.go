@@ -351,7 +351,7 @@ func (d *doctor) seeClocks(ctx context.Context) finding {
 	var seen []string
 	for _, r := range readings {
 		if r.skew.Abs() > storage.MaxSkew {
-			return bad("clocks", "that of %s and that of the database are %v apart, more than %v; set them right, by NTP", r.of, r.skew.Abs().Round(time.Millisecond), storage.MaxSkew)
+			return bad("clocks", "that of %s and that of the database are %v apart, more than %v; set them right, by NTP", r.of, r.skew.Abs().Round(100*time.Millisecond), storage.MaxSkew)
 		}
 		seen = append(seen, fmt.Sprintf("%s %+.1fs", r.of, r.skew.Seconds()))
 	}

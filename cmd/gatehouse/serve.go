@@ -312,14 +312,14 @@ func openValkey(ctx context.Context, c Config) (*valkey.DB, error) {
 // checkClocks refuses to start where tokens would be judged by the wrong time.
 func checkClocks(ctx context.Context, clock *storage.Clock, volatile storage.TimeSource) error {
 	if skew := clock.Offset().Abs(); skew > storage.MaxSkew {
-		return usagef("the clocks of this host and of the database are %v apart; set them right (more than %v is too much)", skew.Round(time.Millisecond), storage.MaxSkew)
+		return usagef("the clocks of this host and of the database are %v apart; set them right (more than %v is too much)", skew.Round(100*time.Millisecond), storage.MaxSkew)
 	}
 	t, err := volatile.Time(ctx)
 	if err != nil {
 		return fmt.Errorf("read the clock of GATEHOUSE_VALKEY_URL: %w", err)
 	}
 	if skew := t.Sub(clock.Now()).Abs(); skew > storage.MaxSkew {
-		return usagef("the clocks of the database and of Valkey are %v apart; set them right (more than %v is too much)", skew.Round(time.Millisecond), storage.MaxSkew)
+		return usagef("the clocks of the database and of Valkey are %v apart; set them right (more than %v is too much)", skew.Round(100*time.Millisecond), storage.MaxSkew)
 	}
 	return nil
 }
