@@ -16,16 +16,24 @@ const MaxSkew = 5 * time.Second
 // seconds apart agree on it.
 type Clock struct {
 	source TimeSource
+	// local is our own time, which goes on evenly.
+	local func() time.Time
 	// offset is the source's time minus ours, in nanoseconds.
 	offset atomic.Int64
 }
 
+// slowSample is how long a sample may take: it is wrong by half of that at most.
+const slowSample = time.Second
+
 // NewClock samples the source once.
 func NewClock(ctx context.Context, source TimeSource) (*Clock, error) {
-	c := &Clock{source: source}
-	if err := c.Sample(ctx); err != nil {
+	c := &Clock{source: source, local: local}
+	// There is none of before to be kept: a slow one is better than none.
+	offset, _, err := c.read(ctx)
+	if err != nil {
 		return nil, err
 	}
+	c.offset.Store(int64(offset))
 	return c, nil
 }
 
@@ -37,37 +45,53 @@ func local() time.Time { return start.Add(time.Since(start)) }
 
 // Now returns the source's time, UTC, to the microsecond.
 func (c *Clock) Now() time.Time {
-	return local().Add(time.Duration(c.offset.Load())).UTC().Truncate(time.Microsecond)
+	return c.local().Add(time.Duration(c.offset.Load())).UTC().Truncate(time.Microsecond)
 }
 
-// Sample asks the source for its time, taking half the round trip for the way
-// back.
+// Sample asks the source for its time. An answer that took long, such as one that
+// waited for a connection, says little of when it was given, and changes nothing.
 func (c *Clock) Sample(ctx context.Context) error {
-	before := local()
-	t, err := c.source.Time(ctx)
+	offset, took, err := c.read(ctx)
 	if err != nil {
-		return fmt.Errorf("storage: sample the database's clock: %w", err)
+		return err
 	}
-	after := local()
-	middle := before.Add(after.Sub(before) / 2)
-	c.offset.Store(int64(t.Sub(middle)))
+	if took <= slowSample {
+		c.offset.Store(int64(offset))
+	}
 	return nil
 }
 
-// Offset is the source's time minus the host's.
-func (c *Clock) Offset() time.Duration { return time.Duration(c.offset.Load()) }
+// read returns the source's time minus ours, taking half the round trip for the way
+// back.
+func (c *Clock) read(ctx context.Context) (offset, took time.Duration, err error) {
+	before := c.local()
+	t, err := c.source.Time(ctx)
+	if err != nil {
+		return 0, 0, fmt.Errorf("storage: sample the database's clock: %w", err)
+	}
+	took = c.local().Sub(before)
+	return t.Sub(before.Add(took / 2)), took, nil
+}
+
+// Offset is the source's time minus the host's, whose clock may have been set since
+// the last sample.
+func (c *Clock) Offset() time.Duration { return time.Until(c.Now()) }
 
 // Run samples every ten seconds until ctx ends. A failed sample is given to
 // fail and leaves the clock as it was.
 func (c *Clock) Run(ctx context.Context, fail func(error)) {
-	t := time.NewTicker(10 * time.Second)
+	const every = 10 * time.Second
+	t := time.NewTicker(every)
 	defer t.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-t.C:
-			if err := c.Sample(ctx); err != nil && ctx.Err() == nil {
+			within, cancel := context.WithTimeout(ctx, every)
+			err := c.Sample(within)
+			cancel()
+			if err != nil && ctx.Err() == nil {
 				fail(err)
 			}
 		}

@@ -32,6 +32,9 @@ var _ storage.SQL = (*DB)(nil)
 // another connect_timeout.
 const connectTimeout = 5 * time.Second
 
+// ErrAddress says of an address that it is none: to try it again is of no use.
+var ErrAddress = errors.New("the address is not understood")
+
 // Options are what Open may be told besides the address.
 type Options struct {
 	// OnQuery, if not nil, is given every statement before it is sent, also
@@ -55,7 +58,7 @@ func Open(ctx context.Context, url string) (*DB, error) {
 func (o Options) Open(ctx context.Context, url string) (*DB, error) {
 	config, err := pgxpool.ParseConfig(url)
 	if err != nil {
-		return nil, fmt.Errorf("postgres: %w", err)
+		return nil, fmt.Errorf("postgres: %w: %w", ErrAddress, err)
 	}
 	// pgxpool's own two minutes are how long a place in the pool would be lost to
 	// a network that drops what it is sent.
@@ -247,6 +250,7 @@ func (q *queue) Exec(_ context.Context, sql string, arguments ...any) (pgconn.Co
 const (
 	uniqueViolation     = "23505"
 	foreignKeyViolation = "23503"
+	notInRepertoire     = "22021"
 )
 
 func code(err error) string {
@@ -264,9 +268,10 @@ func conflict(err error) error {
 	return err
 }
 
-// found makes ErrNotFound of no row.
+// found makes ErrNotFound of no row, and of what is no text and so in none: a zero
+// byte, or what is not UTF-8. Ids come from strangers.
 func found(err error) error {
-	if errors.Is(err, pgx.ErrNoRows) {
+	if errors.Is(err, pgx.ErrNoRows) || code(err) == notInRepertoire {
 		return storage.ErrNotFound
 	}
 	return err

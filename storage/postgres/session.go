@@ -10,8 +10,27 @@ import (
 	"github.com/gatehouse-id/gatehouse/storage/postgres/internal/pgdb"
 )
 
+// createTries is how often CreateSession begins anew when others replace the same
+// session at the same moment.
+const createTries = 10
+
 // CreateSession implements [storage.Sessions].
+//
+// Of two that replace one session by one of its id, the second waits for the row
+// that the first removes and then does not see the row that the first has added. So
+// it begins anew.
 func (db *DB) CreateSession(ctx context.Context, s storage.Session, replaces string) error {
+	err := db.createSession(ctx, s, replaces)
+	for range createTries {
+		if replaces != s.ID || code(err) != uniqueViolation {
+			break
+		}
+		err = db.createSession(ctx, s, replaces)
+	}
+	return err
+}
+
+func (db *DB) createSession(ctx context.Context, s storage.Session, replaces string) error {
 	return db.tx(ctx, func(q *pgdb.Queries) error {
 		if replaces != "" {
 			// First the user, then the old session, whose id the new one may keep.

@@ -3,6 +3,7 @@ package sqlite_test
 import (
 	"bufio"
 	"database/sql"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -38,8 +39,25 @@ func open(t *testing.T, path string, o sqlite.Options) storage.SQL {
 }
 
 func TestSQL(t *testing.T) {
+	// Each gets a copy of one: to migrate takes longer than most tests.
+	path := newFile(t)
+	db, err := sqlite.Open(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(db.Migrate(t.Context()), db.Close()); err != nil {
+		t.Fatal(err)
+	}
+	schema, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
 	storagetest.TestSQL(t, func(t *testing.T) storage.SQL {
-		return open(t, newFile(t), sqlite.Options{})
+		path := newFile(t)
+		if err := os.WriteFile(path, schema, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return open(t, path, sqlite.Options{})
 	})
 }
 

@@ -339,6 +339,15 @@ func testRevocationRaces(t *testing.T, db storage.SQL) {
 		must(t, err)
 	}
 	first := lastRevocation(t, db)
+	// Made before anybody reads: what races are the revocations.
+	var households [rounds][revokers]household
+	var shared [rounds]household
+	for round := range rounds {
+		for i := range revokers {
+			households[round][i] = newHousehold(t, db)
+		}
+		shared[round] = newHousehold(t, db)
+	}
 
 	done := make(chan struct{})
 	var readers sync.WaitGroup
@@ -401,14 +410,10 @@ func testRevocationRaces(t *testing.T, db storage.SQL) {
 			wanted[string(kind)+" "+key] = true
 		}
 	}
-	for range rounds {
-		var households [revokers]household
-		for i := range households {
-			households[i] = newHousehold(t, db)
-		}
-		shared := newHousehold(t, db)
+	for round := range rounds {
+		shared := shared[round]
 		together(revokers, func(i int) {
-			h := households[i]
+			h := households[round][i]
 			var err error
 			switch i % 8 {
 			case 0:

@@ -64,6 +64,9 @@ type DB struct {
 
 var _ storage.Volatile = (*DB)(nil)
 
+// ErrAddress says of an address that it is none: to try it again is of no use.
+var ErrAddress = errors.New("the address is not understood")
+
 // Open connects to the server at address, a URL with the scheme valkey, redis
 // or, for TLS, valkeys or rediss; with user, password and the number of a
 // database: valkey://user:password@host:6379/0.
@@ -74,7 +77,7 @@ func Open(ctx context.Context, address string) (*DB, error) {
 		if e, ok := errors.AsType[*url.Error](err); ok {
 			err = e.Err
 		}
-		return nil, fmt.Errorf("valkey: the address is not understood: %w", err)
+		return nil, fmt.Errorf("valkey: %w: %w", ErrAddress, err)
 	}
 	if o.Dialer.Timeout == 0 {
 		o.Dialer.Timeout = dialTimeout

@@ -24,9 +24,11 @@ import (
 )
 
 func TestValkey(t *testing.T) {
+	t.Parallel()
 	storagetest.TestVolatile(t, func(t *testing.T) (storage.Volatile, func()) {
 		address := testenv.Valkey(t)
-		return open(t, address), func() { testenv.Wipe(t, address) }
+		// A server that is slow because the machine is busy is not gone.
+		return open(t, address+"?dial_timeout=30s&write_timeout=30s"), func() { testenv.Wipe(t, address) }
 	})
 }
 
@@ -159,13 +161,18 @@ func TestEveryOperationIsOneRoundTrip(t *testing.T) {
 	testenv.Wipe(t, address)
 	for _, o := range operations(d) {
 		t.Run(o.name, func(t *testing.T) {
-			turns := l.turns.Load()
+			turns, pings := l.turns.Load(), l.commands("PING")
 			told.Store(0)
 			if err := o.do(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			if n := l.turns.Load() - turns; n != 1 {
-				t.Errorf("there were %d round trips on the wire", n)
+			// The client itself pings after a second of silence.
+			pings = l.commands("PING") - pings
+			if o.name == "Ping" {
+				pings--
+			}
+			if n := int(l.turns.Load() - turns); n < 1 || n-pings > 1 {
+				t.Errorf("there were %d round trips on the wire, of them %d of the client itself", n, pings)
 			}
 			if n := told.Load(); n != 1 {
 				t.Errorf("OnRoundTrip was called %d times", n)
@@ -176,18 +183,26 @@ func TestEveryOperationIsOneRoundTrip(t *testing.T) {
 
 func TestServerDown(t *testing.T) {
 	address := testenv.Valkey(t)
-	const patience = 1500 * time.Millisecond
+	// fails expects that do does, and promptly: of ten times the quickest counts, as
+	// a busy machine only adds to what it takes.
+	fails := func(t *testing.T, name string, do func() error) {
+		t.Helper()
+		quickest := time.Hour
+		for tries := 0; tries < 10 && quickest > 1500*time.Millisecond; tries++ {
+			start := time.Now()
+			if err := do(); err == nil || errors.Is(err, storage.ErrNotFound) {
+				t.Errorf("%s: got %v, want a fault", name, err)
+			}
+			quickest = min(quickest, time.Since(start))
+		}
+		if quickest > 1500*time.Millisecond {
+			t.Errorf("%s: it took %v to fail", name, quickest)
+		}
+	}
 	prompt := func(t *testing.T, d *valkey.DB) {
 		t.Helper()
 		for _, o := range operations(d) {
-			start := time.Now()
-			err := o.do(t.Context())
-			if err == nil || errors.Is(err, storage.ErrNotFound) {
-				t.Errorf("%s: got %v, want a fault", o.name, err)
-			}
-			if took := time.Since(start); took > patience {
-				t.Errorf("%s: it took %v to fail", o.name, took)
-			}
+			fails(t, o.name, func() error { return o.do(t.Context()) })
 		}
 	}
 	t.Run("cut off, every operation fails at once and works again when it is back", func(t *testing.T) {
@@ -195,8 +210,8 @@ func TestServerDown(t *testing.T) {
 		d := open(t, l.address)
 		l.cut()
 		prompt(t, d)
-		l.mend(t)
-		deadline := time.Now().Add(10 * time.Second)
+		l.mend()
+		deadline := time.Now().Add(time.Minute)
 		for d.Ping(t.Context()) != nil {
 			if time.Now().After(deadline) {
 				t.Fatal("it does not come back")
@@ -218,21 +233,48 @@ func TestServerDown(t *testing.T) {
 	})
 	t.Run("a redemption whose answer is lost is not sent again", func(t *testing.T) {
 		testenv.Wipe(t, address)
-		l := wire(t, address)
-		d, behind := open(t, l.address+"?write_timeout=200ms&dial_timeout=200ms"), open(t, address)
+		behind := open(t, address)
 		c, r := code()
-		for range 100 { // every connection is made, and the server knows the script
-			if _, _, err := d.RedeemCode(t.Context(), r); !errors.Is(err, storage.ErrNotFound) {
+		var l *line
+		var d *valkey.DB
+		// Every connection is made, and the server knows the script. On a machine so
+		// busy that an answer comes late, what is on its way is not known: once more.
+		warm := func() error {
+			l = wire(t, address)
+			opened, err := valkey.Open(t.Context(), l.address+"?write_timeout=200ms&dial_timeout=200ms")
+			if err != nil {
+				return err
+			}
+			t.Cleanup(func() { opened.Close() })
+			d = opened
+			for range 100 {
+				if _, _, err := d.RedeemCode(t.Context(), r); !errors.Is(err, storage.ErrNotFound) {
+					return err
+				}
+			}
+			return nil
+		}
+		for deadline := time.Now().Add(time.Minute); ; {
+			err := warm()
+			if err == nil {
+				break
+			}
+			if time.Now().After(deadline) {
 				t.Fatal(err)
 			}
 		}
 		if err := behind.PutCode(t.Context(), c); err != nil {
 			t.Fatal(err)
 		}
-		sent := l.commands("EVAL")
+		sent, answers := l.commands("EVAL"), l.answers.Load()
 		l.silent.Store(true)
 		if _, _, err := d.RedeemCode(t.Context(), r); err == nil {
 			t.Error("it did not fail")
+		}
+		for deadline := time.Now().Add(time.Minute); l.answers.Load() == answers; time.Sleep(time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatal("it was not sent")
+			}
 		}
 		if n := l.commands("EVAL") - sent; n != 1 {
 			t.Errorf("it was sent %d times", n)
@@ -245,20 +287,20 @@ func TestServerDown(t *testing.T) {
 		sentence string
 		harm     func(*line)
 	}{
-		{"Open fails at once where nobody listens", (*line).cut},
+		{"Open fails at once where nobody listens", func(l *line) { l.l.Close() }},
+		{"Open fails at once where everybody is turned away", (*line).cut},
 		{"Open fails after the time the address allows where nobody answers", func(l *line) { l.silent.Store(true) }},
 	} {
 		t.Run(tt.sentence, func(t *testing.T) {
 			l := wire(t, address)
 			tt.harm(l)
-			start := time.Now()
-			if d, err := valkey.Open(t.Context(), l.address+"?write_timeout=200ms&dial_timeout=200ms"); err == nil {
-				d.Close()
-				t.Error("it did not fail")
-			}
-			if took := time.Since(start); took > patience {
-				t.Errorf("it took %v", took)
-			}
+			fails(t, "Open", func() error {
+				d, err := valkey.Open(t.Context(), l.address+"?write_timeout=200ms&dial_timeout=200ms")
+				if err == nil {
+					d.Close()
+				}
+				return err
+			})
 		})
 	}
 }
@@ -307,6 +349,9 @@ func TestKeysCarryTheirRecordsHashTag(t *testing.T) {
 				continue // it lives as long as the memory
 			}
 			ttl, err := behind.Do(t.Context(), behind.B().Pttl().Key(key).Build()).AsInt64()
+			if err == nil && ttl == -2 {
+				continue // it has ended since it was listed
+			}
 			if err != nil || ttl <= 0 {
 				t.Errorf("after %s: the key %q lives for %d ms, %v", o.name, key, ttl, err)
 			}
@@ -394,17 +439,20 @@ func as(t *testing.T, address, user string) string {
 type line struct {
 	address string // the server's, through the wire
 	server  string
-	here    string
+	l       net.Listener
 
-	// turns counts how often the client spoke after the server had.
-	turns atomic.Int64
+	// turns counts how often the client spoke after the server had, and answers how
+	// often the server spoke.
+	turns, answers atomic.Int64
 	// silent keeps the server's answers back.
 	silent atomic.Bool
 
-	mu    sync.Mutex
-	l     net.Listener
-	conns []net.Conn
-	said  strings.Builder
+	mu sync.Mutex
+	// broken is that it is cut. It keeps its port, which might be another's by the
+	// time that it is mended.
+	broken bool
+	conns  []net.Conn
+	said   strings.Builder
 }
 
 func wire(t *testing.T, address string) *line {
@@ -413,54 +461,62 @@ func wire(t *testing.T, address string) *line {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &line{server: u.Host, here: "127.0.0.1:0"}
-	w.mend(t)
-	u.Host = w.here
+	w := &line{server: u.Host}
+	if w.l, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
+		t.Fatal(err)
+	}
+	go w.serve()
+	u.Host = w.l.Addr().String()
 	w.address = u.String()
-	t.Cleanup(w.cut)
+	t.Cleanup(func() {
+		w.l.Close()
+		w.cut()
+	})
 	return w
 }
 
-// mend makes the wire whole, at the address it had.
-func (w *line) mend(t *testing.T) {
-	t.Helper()
-	l, err := net.Listen("tcp", w.here)
-	if err != nil {
-		t.Fatal(err)
-	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.l, w.here = l, l.Addr().String()
-	go func() {
-		for {
-			client, err := l.Accept()
-			if err != nil {
-				return
-			}
-			server, err := net.Dial("tcp", w.server)
-			if err != nil {
-				client.Close()
-				continue
+// serve passes on who comes, until the wire is gone.
+func (w *line) serve() {
+	for {
+		client, err := w.l.Accept()
+		if err != nil {
+			return
+		}
+		w.mu.Lock()
+		server, err := net.Conn(nil), net.ErrClosed
+		if !w.broken {
+			server, err = net.Dial("tcp", w.server)
+		}
+		if err != nil {
+			w.mu.Unlock()
+			client.Close()
+			continue
+		}
+		w.conns = append(w.conns, client, server)
+		w.mu.Unlock()
+		var clientSpoke atomic.Bool
+		go w.pass(server, client, func(b []byte) bool {
+			if !clientSpoke.Swap(true) {
+				w.turns.Add(1)
 			}
 			w.mu.Lock()
-			w.conns = append(w.conns, client, server)
-			w.mu.Unlock()
-			var clientSpoke atomic.Bool
-			go w.pass(server, client, func(b []byte) bool {
-				if !clientSpoke.Swap(true) {
-					w.turns.Add(1)
-				}
-				w.mu.Lock()
-				defer w.mu.Unlock()
-				w.said.Write(b)
-				return true
-			})
-			go w.pass(client, server, func([]byte) bool {
-				clientSpoke.Store(false)
-				return !w.silent.Load()
-			})
-		}
-	}()
+			defer w.mu.Unlock()
+			w.said.Write(b)
+			return true
+		})
+		go w.pass(client, server, func([]byte) bool {
+			clientSpoke.Store(false)
+			w.answers.Add(1)
+			return !w.silent.Load()
+		})
+	}
+}
+
+// mend makes the wire whole.
+func (w *line) mend() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.broken = false
 }
 
 // pass copies what is heard and may be passed on, until either end closes.
@@ -481,11 +537,11 @@ func (w *line) pass(to io.WriteCloser, from io.ReadCloser, hear func([]byte) boo
 	}
 }
 
-// cut closes every connection and refuses new ones.
+// cut closes every connection, those to come too.
 func (w *line) cut() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.l.Close()
+	w.broken = true
 	for _, c := range w.conns {
 		c.Close()
 	}
