@@ -33,7 +33,11 @@ func (h *house) member(r Registration, status storage.UserStatus) Acting {
 	if status != storage.UserPending {
 		u.EmailVerifiedAt = now
 	}
-	if err := h.store.CreateUser(h.t.Context(), u, argonHash(r.Password)); err != nil {
+	hash, err := h.passwords.create(r.Password)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	if err := h.store.CreateUser(h.t.Context(), u, hash); err != nil {
 		h.t.Fatal(err)
 	}
 	return Acting{UserID: u.ID, AuthTime: now, From: here}
@@ -123,7 +127,7 @@ func (h *house) hasPassword(who Acting, password string) bool {
 	if err != nil || len(hashes) == 0 {
 		h.t.Fatal(hashes, err)
 	}
-	right, err := matches(hashes[0], password)
+	right, err := h.passwords.matches(hashes[0], password)
 	if err != nil {
 		h.t.Fatal(err)
 	}
@@ -901,11 +905,12 @@ func withServers(t *testing.T) func(*Config) {
 		if err := db.Migrate(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		memory, err := valkey.Open(t.Context(), testenv.Valkey(t))
+		memory, err := valkey.Open(t.Context(), testenv.Valkey(t)+patient)
 		if err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { _ = memory.Close() })
+		memory.Now = c.Now
 		c.Store, c.Flows, c.Buckets = db, memory, memory
 	}
 }

@@ -1,6 +1,7 @@
 package login
 
 import (
+	"cmp"
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
@@ -58,6 +59,8 @@ type Domains struct {
 	Resolver *net.Resolver
 	// Every is how often Watch repeats the proof; zero is once a day.
 	Every time.Duration
+	// timeout and pause are domainTimeout and domainPause, but in tests.
+	timeout, pause time.Duration
 }
 
 // A DomainRecord is the TXT record that proves a domain.
@@ -146,7 +149,7 @@ func (d Domains) check(ctx context.Context, r DomainRecord) error {
 		}
 		select {
 		case <-ctx.Done():
-		case <-time.After(domainPause):
+		case <-time.After(cmp.Or(d.pause, domainPause)):
 		}
 		values, err = d.lookup(ctx, r.Name)
 	}
@@ -164,7 +167,7 @@ func (d Domains) check(ctx context.Context, r DomainRecord) error {
 }
 
 func (d Domains) lookup(ctx context.Context, name string) ([]string, error) {
-	ctx, cancel := context.WithTimeout(ctx, domainTimeout)
+	ctx, cancel := context.WithTimeout(ctx, cmp.Or(d.timeout, domainTimeout))
 	defer cancel()
 	resolver := d.Resolver
 	if resolver == nil {

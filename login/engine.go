@@ -270,7 +270,7 @@ var limitTold = storage.Bucket{Name: "limit.told", Limit: 1, Window: 30 * time.M
 
 // limitFlow is limit for the person of a flow, and keeps an event of a refusal.
 func (e *Engine) limitFlow(ctx context.Context, v Verb, subject string, f storage.Flow, from From) (refund func(context.Context), err error) {
-	refund, err = e.limit(ctx, v, subject, accountOf(f), from)
+	refund, err = e.limitOf(ctx, v, subject, accountOf(f), f.UserID, from)
 	return refund, e.tellLimit(ctx, err, string(v), accountOf(f), f.UserID, from)
 }
 
@@ -307,10 +307,21 @@ func (e *Engine) record(ctx context.Context, kind, userID, outcome string, from 
 	e.keep(ctx, e.event(kind, userID, outcome, from, detail))
 }
 
+// keepWithin is how long the event of a request may take that nobody waits for
+// any more.
+const keepWithin = 5 * time.Second
+
 // keep keeps an event. That it could not be kept stops nobody and is told to the
 // log.
 func (e *Engine) keep(ctx context.Context, v storage.Event) {
-	if err := e.store.AddEvent(ctx, v); err != nil {
+	err := e.store.AddEvent(ctx, v)
+	if err != nil && ctx.Err() != nil {
+		// Whoever caused it must not keep it out of the record by hanging up.
+		late, cancel := context.WithTimeout(context.WithoutCancel(ctx), keepWithin)
+		defer cancel()
+		err = e.store.AddEvent(late, v)
+	}
+	if err != nil {
 		e.log.ErrorContext(ctx, "event not kept", "kind", v.Kind, "outcome", v.Outcome, "err", err)
 	}
 }
@@ -402,6 +413,9 @@ func (e *Engine) flowUser(ctx context.Context, f storage.Flow) (storage.User, er
 	if u.Epoch != f.UserEpoch {
 		return storage.User{}, refuse(Problem{Reason: Expired})
 	}
+	if Purpose(f.Purpose) == ToReset && storage.EmailKey(u.Email) != storage.EmailKey(f.Email) {
+		return storage.User{}, refuse(Problem{Reason: Expired}) // the mailbox is the account's no more
+	}
 	return u, nil
 }
 
@@ -456,12 +470,21 @@ func (e *Engine) done(ctx context.Context, from From, f storage.Flow, u storage.
 	}, nil
 }
 
+// firstWithin is for how long after an account was made a sign-in may be its first.
+// Events are kept for longer, but not for ever: that none is kept of an older
+// account says nothing.
+const firstWithin = 365 * 24 * time.Hour
+
 // tellOfSignIn keeps the event of a sign-in in a browser that the person has not
 // signed in with, and writes a letter of it, unless it is the first of all.
 func (e *Engine) tellOfSignIn(ctx context.Context, from From, u storage.User, ok storage.Event) error {
 	row, err := e.notice(ctx, LetterNewSignIn, u, from)
 	if err != nil {
 		return err
+	}
+	if e.now().Sub(u.CreatedAt) > firstWithin {
+		e.keep(ctx, ok)
+		return e.committed(e.store.AddLetters(ctx, row))
 	}
 	told, err := e.store.AddRepeat(ctx, ok, row)
 	if err != nil {

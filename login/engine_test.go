@@ -3,13 +3,13 @@ package login
 import (
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -22,6 +22,7 @@ import (
 	"golang.org/x/crypto/bcrypt"
 	"golang.org/x/crypto/chacha20poly1305"
 
+	"github.com/gatehouse-id/gatehouse/internal/testenv/migrated"
 	"github.com/gatehouse-id/gatehouse/storage"
 	"github.com/gatehouse-id/gatehouse/storage/sqlite"
 	"github.com/gatehouse-id/gatehouse/storage/valkey"
@@ -41,6 +42,9 @@ var (
 // here is where tests sign in from.
 var here = From{Address: "192.0.2.7", UserAgent: "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"}
 
+// patient, behind the URL of a Valkey, lets a busy machine take its time.
+const patient = "?dial_timeout=1m&write_timeout=1m"
+
 // house is an engine with the memory it works on.
 type house struct {
 	*Engine
@@ -48,7 +52,7 @@ type house struct {
 	db      *sqlite.DB
 	valkey  *miniredis.Miniredis
 	config  Config
-	skipped atomic.Int64 // how far the clock is ahead of time.Now
+	skipped atomic.Int64 // how far the clock is ahead of when it began
 	hashes  atomic.Int64
 
 	mu         sync.Mutex
@@ -64,21 +68,18 @@ func newHouse(t *testing.T, change ...func(*Config)) *house {
 		h.mu.Lock()
 		defer h.mu.Unlock()
 		h.statements = append(h.statements, sql)
-	}}.Open(ctx, filepath.Join(t.TempDir(), "gatehouse.db"))
+	}}.Open(ctx, migrated.SQLite(t))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = h.db.Close() })
-	if err := h.db.Migrate(ctx); err != nil {
-		t.Fatal(err)
-	}
 	h.valkey = miniredis.RunT(t)
-	flows, err := valkey.Open(ctx, "valkey://"+h.valkey.Addr())
+	flows, err := valkey.Open(ctx, "valkey://"+h.valkey.Addr()+patient)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = flows.Close() })
-	now := func() time.Time { return time.Now().Add(time.Duration(h.skipped.Load())) }
+	now := steadyClock(&h.skipped)
 	flows.Now = now
 	aead, err := chacha20poly1305.NewX(make([]byte, chacha20poly1305.KeySize))
 	if err != nil {
@@ -104,6 +105,7 @@ func newHouse(t *testing.T, change ...func(*Config)) *house {
 		},
 		SignInURL: "https://id.example/login",
 		Now:       now,
+		Hasher:    quick{},
 	}
 	for _, c := range change {
 		c(&h.config)
@@ -115,6 +117,32 @@ func newHouse(t *testing.T, change ...func(*Config)) *house {
 	h.passwords.hashed = func() { h.hashes.Add(1) }
 	return h
 }
+
+// steadyClock goes on by what is added to skipped and by a microsecond each time
+// it is looked at: no limit, no code and no step of an app ends because the
+// machine is slow. It begins in the middle of such a step.
+func steadyClock(skipped *atomic.Int64) func() time.Time {
+	began := time.Now().Truncate(totpPeriod).Add(totpPeriod / 2)
+	return func() time.Time { return began.Add(time.Duration(skipped.Add(int64(time.Microsecond)))) }
+}
+
+// quick stands in for argon2id where a test is not about the hash. Tests that are
+// have slow.
+type quick struct{}
+
+func (quick) Hash(password string) (string, error) { return quickHash(rand.Text(), password), nil }
+
+func (quick) Matches(hash, password string) (bool, error) {
+	salt, _, _ := strings.Cut(strings.TrimPrefix(hash, "quick$"), "$")
+	return hash == quickHash(salt, password), nil
+}
+
+func quickHash(salt, password string) string {
+	return fmt.Sprintf("quick$%s$%x", salt, sha256.Sum256([]byte(salt+password)))
+}
+
+// slow lets a house hash as servers do.
+func slow(c *Config) { c.Hasher = nil }
 
 func secretByID(_ context.Context, _, id string) ([]byte, error) {
 	switch id {
@@ -435,7 +463,7 @@ func TestPreHijack(t *testing.T) {
 
 func TestSignIn(t *testing.T) {
 	ctx := t.Context()
-	h := newHouse(t)
+	h := newHouse(t, slow)
 	h.settle(asha)
 	h.settle(Registration{"Sam", "sam@example.com", "velvet anchor parade"})
 	if err := h.db.SetStatus(ctx, h.user("sam@example.com").ID, storage.UserSuspended, h.now()); err != nil {

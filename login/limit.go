@@ -109,11 +109,18 @@ var networkLayer = layer{byNetwork, 60, time.Minute}
 // takes the use back, and is for what succeeded; it is never nil.
 //
 // Subject is what the first layer counts by: the address, however it is
-// written, or the id of the flow; verbs without a first layer take none. UserID is what the second counts by; for a flow it is accountOf(f).
+// written, or the id of the flow; verbs without a first layer take none. UserID is
+// what the second counts by.
 //
 // A device that the account knows has buckets of its own: strangers who fail do
 // not lock its owner out.
 func (e *Engine) limit(ctx context.Context, verb Verb, subject, userID string, from From) (refund func(context.Context), err error) {
+	return e.limitOf(ctx, verb, subject, userID, userID, from)
+}
+
+// limitOf is limit with something else than the user for the second layer to count
+// by: for a flow it is accountOf(f).
+func (e *Engine) limitOf(ctx context.Context, verb Verb, subject, account, userID string, from From) (refund func(context.Context), err error) {
 	r, err := ruleOf(verb)
 	if err != nil {
 		return func(context.Context) {}, err
@@ -124,7 +131,7 @@ func (e *Engine) limit(ctx context.Context, verb Verb, subject, userID string, f
 		subject = storage.EmailKey(subject)
 	}
 	if r.second.limit > 0 { // the longer one first: who is refused is told the longest wait
-		uses = append(uses, r.second.use(string(verb), userID, userID, device))
+		uses = append(uses, r.second.use(string(verb), account, userID, device))
 	}
 	if r.first.limit > 0 {
 		uses = append(uses, r.first.use(string(verb), subject, userID, device))
@@ -136,15 +143,10 @@ func (e *Engine) limit(ctx context.Context, verb Verb, subject, userID string, f
 	return refund, err
 }
 
-// accountOf is whom the tries at a flow are counted for. A decoy has no user,
-// and would tell that it is one if the tries at it were not counted as others
-// are; so they are counted for its address.
-func accountOf(f storage.Flow) string {
-	if f.UserID != "" {
-		return f.UserID
-	}
-	return storage.EmailKey(f.Email)
-}
+// accountOf is whom the tries at a flow are counted for: the address that it began
+// with. Of flows for one address some are decoys, which have no user, and some are
+// not; counted apart, those would tell which.
+func accountOf(f storage.Flow) string { return storage.EmailKey(f.Email) }
 
 // mailBudget counts a letter that anybody can ask for, and refuses with
 // [RateLimited] when the mailbox has had enough. UserID is whose mailbox it is,

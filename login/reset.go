@@ -31,7 +31,7 @@ func (e *Engine) Forgot(ctx context.Context, from From, email string) (_ Outcome
 	if _, err := e.limitFlow(ctx, VerbForgot, address, f, from); err != nil {
 		return nil, err
 	}
-	if err := e.mailBudget(ctx, address, from, accountOf(f)); err != nil {
+	if err := e.mailBudget(ctx, address, from, f.UserID); err != nil {
 		return nil, err
 	}
 	o, err := e.mailCode(ctx, from, f, ConfirmReset, u, e.addLetter(ctx))

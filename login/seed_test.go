@@ -508,7 +508,7 @@ func seedB9(t *testing.T) {
 func seedC1(t *testing.T) {
 	ctx := t.Context()
 	const tries, within, measurements = 200, 0.10, 3
-	h := newHouse(t)
+	h := newHouse(t, slow)
 	hash := argonHash(ashaPassword)
 	now := h.now()
 	for i := range tries {
@@ -960,13 +960,13 @@ func seedD10(t *testing.T) {
 }
 
 func seedE1(t *testing.T) {
-	ctx, h := t.Context(), newHouse(t)
+	ctx, h := t.Context(), newHouse(t, slow)
 	long := "orchid " + strings.Repeat("é", 64) // more than 72 bytes
 	h.settle(Registration{"Asha Rai", ashaEmail, long})
 	h.in(h.Login(ctx, here, ashaEmail, long))
 	h.refused(BadCredentials)(h.Login(ctx, here, ashaEmail, strings.TrimSuffix(long, "é")+"e"))
 
-	b := newHouse(t, func(c *Config) { c.Bcrypt = true })
+	b := newHouse(t, slow, func(c *Config) { c.Bcrypt = true })
 	e := b.refused(PasswordTooManyBytes)(b.Register(ctx, here, Registration{"Asha Rai", ashaEmail, long}))
 	if e.Field != FieldPassword {
 		t.Errorf("the refusal points at %q", e.Field)
@@ -1053,7 +1053,7 @@ func seedE3(t *testing.T) {
 	}
 	for _, tt := range upgrades {
 		t.Run(tt.about, func(t *testing.T) {
-			ctx, h := t.Context(), newHouse(t, func(c *Config) { c.Bcrypt = tt.bcrypt })
+			ctx, h := t.Context(), newHouse(t, slow, func(c *Config) { c.Bcrypt = tt.bcrypt })
 			now := h.now()
 			u := storage.User{
 				ID: uuid.Must(uuid.NewV7()).String(), Email: ashaEmail, Name: "Asha", Status: storage.UserActive,

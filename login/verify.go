@@ -87,7 +87,7 @@ func (e *Engine) Resend(ctx context.Context, from From, handle string) (_ Outcom
 	if _, err := e.limitFlow(ctx, VerbResend, f.ID, f, from); err != nil {
 		return nil, err
 	}
-	if err := e.mailBudget(ctx, f.Email, from, accountOf(f)); err != nil {
+	if err := e.mailBudget(ctx, f.Email, from, f.UserID); err != nil {
 		return nil, err
 	}
 	if err := e.spend(ctx, f); err != nil {
