@@ -3,6 +3,7 @@ package provider
 import (
 	"context"
 	"net/http"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -19,7 +20,14 @@ func (p *Provider) audit(r *http.Request, e storage.Event) {
 	p.keepEvent(r.Context(), e)
 }
 
+// keepWithin is how long what follows a request may take once nobody waits for
+// the answer any more.
+const keepWithin = 5 * time.Second
+
 func (p *Provider) keepEvent(ctx context.Context, e storage.Event) {
+	// Whoever caused it must not keep it out of the record by hanging up.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), keepWithin)
+	defer cancel()
 	id, err := uuid.NewV7()
 	if err == nil {
 		e.ID, e.At = id.String(), p.now()

@@ -226,7 +226,7 @@ func (p *Provider) issue(w http.ResponseWriter, r *http.Request, i storage.Inter
 			ID: grantID.String(), ClientID: q.client.ID,
 			UserID: s.UserID, UserEpoch: s.UserEpoch, SessionID: s.ID,
 			Scopes: scopes, Resources: q.resources, Nonce: q.nonce,
-			AuthTime: s.AuthTime, AMR: s.AMR, Claims: claims,
+			AuthTime: s.AuthTime, AMR: s.AMR, Claims: claims, EndsAt: s.EndsAt,
 		},
 	}}
 	if q.redirectSent {

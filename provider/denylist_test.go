@@ -27,18 +27,28 @@ func (t table) Revoke(ctx context.Context, r storage.Revocation) (int64, error) 
 	return t.requests.Revoke(ctx, r)
 }
 
-// fast is the shared copy on the tail's connection; requests ask on theirs.
-type fast struct {
-	storage.Denylist
-	requests storage.Denylist
+// fast is the shared copy on the tail's connection; requests ask on theirs. It
+// is waited for, however busy the machine is: without it a check costs no trip.
+type fast struct{ tail, requests storage.Denylist }
+
+func (f fast) Mark(ctx context.Context) (storage.Mark, error) {
+	return f.tail.Mark(context.WithoutCancel(ctx))
+}
+
+func (f fast) ClaimReplay(ctx context.Context) (storage.Mark, error) {
+	return f.tail.ClaimReplay(context.WithoutCancel(ctx))
+}
+
+func (f fast) Apply(ctx context.Context, m storage.Mark, now time.Time, rows []storage.Revocation, last bool) (storage.Mark, error) {
+	return f.tail.Apply(context.WithoutCancel(ctx), m, now, rows, last)
 }
 
 func (f fast) Denied(ctx context.Context, b storage.Bearer) (denied, complete bool, err error) {
-	return f.requests.Denied(ctx, b)
+	return f.requests.Denied(context.WithoutCancel(ctx), b)
 }
 
 func (f fast) Deny(ctx context.Context, now time.Time, rows ...storage.Revocation) error {
-	return f.requests.Deny(ctx, now, rows...)
+	return f.requests.Deny(context.WithoutCancel(ctx), now, rows...)
 }
 
 func newPrompt(t testing.TB, o *op, dir string) prompt {

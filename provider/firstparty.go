@@ -127,7 +127,8 @@ func (f *FirstParty) answer(ctx context.Context, w *work) (Tokens, error) {
 	}
 	return Tokens{
 		Access: access, Refresh: w.refreshToken,
-		ExpiresAt: w.now.Add(f.p.life.access), RefreshExpiresAt: w.grant.ExpiresAt,
+		// The claims of the token have whole seconds.
+		ExpiresAt: w.now.Add(f.p.life.access).Truncate(time.Second), RefreshExpiresAt: w.grant.ExpiresAt,
 	}, nil
 }
 
@@ -144,6 +145,9 @@ func (f *FirstParty) Verify(ctx context.Context, token string) (Person, error) {
 		return Person{}, errDead
 	}
 	if e := f.p.live(ctx, c); e != nil {
+		return Person{}, e
+	}
+	if _, e := f.client(ctx); e != nil {
 		return Person{}, e
 	}
 	return Person{

@@ -85,15 +85,19 @@ func TestFositeClients(t *testing.T) {
 			c.SecretHashes = [][]byte{sum(long + "right")}
 			c, _ = o.client(c)
 			wantError(t, o.post(c, long+"wrong", credentials), 401, "invalid_client")
-			began := time.Now()
-			for range 20 {
+			// Of many requests the quickest: each that asks bcrypt at cost 12 takes 0.24 s,
+			// however idle the machine is.
+			quickest := time.Hour
+			for range 100 {
+				began := time.Now()
 				if r := o.post(c, long+"right", credentials); r.status != 200 {
 					t.Fatalf("answered %d %v", r.status, r.body)
 				}
+				if quickest = min(quickest, time.Since(began)); quickest < 200*time.Millisecond {
+					return
+				}
 			}
-			if took := time.Since(began); took > 4*time.Second { // bcrypt at cost 12 takes 0.24 s each
-				t.Errorf("20 requests took %v", took)
-			}
+			t.Errorf("the quickest of 100 requests took %v", quickest)
 		}},
 		{"fosite-5.2 a grant type that there is not is unsupported", func(t *testing.T) {
 			c, secret := o.client(basic)

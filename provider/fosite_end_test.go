@@ -2,6 +2,7 @@ package provider
 
 import (
 	"context"
+	"errors"
 	"go/ast"
 	"go/parser"
 	"go/token"
@@ -90,6 +91,9 @@ func TestFositeEndsNothing(t *testing.T) {
 	t.Run("no code of ours names fosite's introspection or revocation", func(t *testing.T) {
 		files, named := 0, 0
 		err := fs.WalkDir(os.DirFS(".."), ".", func(path string, d fs.DirEntry, err error) error {
+			if errors.Is(err, fs.ErrNotExist) {
+				return nil // another test has removed what it made
+			}
 			if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
 				return err
 			}

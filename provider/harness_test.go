@@ -1,18 +1,22 @@
 package provider_test
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -27,7 +31,8 @@ import (
 )
 
 // An op is a provider over SQLite and the embedded Valkey, with pages that sign
-// the person in or agree for them at once. Its clock is moved by hand.
+// the person in or agree for them at once. Its clock is moved by hand, and by a
+// microsecond whenever it is looked at: no busy machine lets a code expire.
 type op struct {
 	*provider.Provider
 	t      testing.TB
@@ -35,6 +40,7 @@ type op struct {
 	db     *sqlite.DB
 	mem    *valkey.DB
 	keys   *keys.Keeper
+	began  time.Time
 	ahead  atomic.Int64
 	user   storage.User
 	// amr is how the sign-in page proves people.
@@ -76,34 +82,62 @@ func (n *trips) cost(do func()) (reads, writes, volatile int64) {
 }
 
 func (o *op) now() time.Time {
-	return time.Now().Add(time.Duration(o.ahead.Load())).UTC().Truncate(time.Microsecond)
+	return o.began.Add(time.Duration(o.ahead.Add(int64(time.Microsecond))))
 }
 
 func (o *op) pass(d time.Duration) { o.ahead.Add(int64(d)) }
+
+// sealKey seals the keys of every provider here.
+var sealKey = bytes.Repeat([]byte{42}, 32)
+
+// newDatabase makes the database that every provider gets a copy of: the schema
+// and the keys take longer to make than most tests.
+var newDatabase = sync.OnceValues(func() ([]byte, error) {
+	ctx := context.Background()
+	dir, err := os.MkdirTemp("", "gatehouse")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	file := filepath.Join(dir, "gatehouse.db")
+	db, err := sqlite.Open(ctx, file)
+	if err != nil {
+		return nil, err
+	}
+	err = db.Migrate(ctx)
+	if err == nil {
+		_, err = keys.New(ctx, keys.Config{Store: db, SealKey: sealKey})
+	}
+	if err := errors.Join(err, db.Close()); err != nil {
+		return nil, err
+	}
+	return os.ReadFile(file)
+})
 
 // newOP starts one; change edits its configuration.
 func newOP(t testing.TB, change ...func(*provider.Config)) *op {
 	t.Helper()
 	ctx := context.Background()
-	o := &op{t: t, amr: []string{"pwd"}}
+	database, err := newDatabase()
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := &op{t: t, amr: []string{"pwd"}, began: time.Now().UTC().Truncate(time.Microsecond)}
 	dir := t.TempDir()
-	var err error
+	if err := os.WriteFile(filepath.Join(dir, "gatehouse.db"), database, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	count := sqlite.Options{OnQuery: func(query string) { o.trips.sql(query) }}
 	if o.db, err = count.Open(ctx, filepath.Join(dir, "gatehouse.db")); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = o.db.Close() })
-	if err := o.db.Migrate(ctx); err != nil {
-		t.Fatal(err)
-	}
 	if o.mem, err = valkey.Embedded(ctx); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = o.mem.Close() })
 	o.mem.OnRoundTrip, o.mem.Now = o.trips.valkey, o.now
-	seal := make([]byte, 32)
-	_, _ = rand.Read(seal)
-	if o.keys, err = keys.New(ctx, keys.Config{Store: o.db, SealKey: seal, Now: o.now}); err != nil {
+	if o.keys, err = keys.New(ctx, keys.Config{Store: o.db, SealKey: sealKey, Now: o.now}); err != nil {
 		t.Fatal(err)
 	}
 	srv := httptest.NewUnstartedServer(nil)
@@ -292,7 +326,7 @@ type browser struct {
 
 func (o *op) browser() *browser {
 	jar := &jar{}
-	return &browser{o: o, client: &http.Client{Jar: jar, Timeout: 20 * time.Second, CheckRedirect: func(r *http.Request, _ []*http.Request) error {
+	return &browser{o: o, client: &http.Client{Jar: jar, Timeout: time.Minute, CheckRedirect: func(r *http.Request, _ []*http.Request) error {
 		if "http://"+r.URL.Host != o.issuer {
 			return http.ErrUseLastResponse
 		}

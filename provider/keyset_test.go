@@ -3,6 +3,7 @@ package provider_test
 import (
 	"context"
 	"encoding/json"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -208,6 +209,16 @@ func (s *sink) Header() http.Header         { return s.header }
 func (s *sink) Write(b []byte) (int, error) { return len(b), nil }
 func (s *sink) WriteHeader(status int)      { s.status = status }
 
+// allocations is the least of several counts: the servers of this process
+// allocate now and then.
+func allocations(do func()) float64 {
+	n := math.Inf(1)
+	for range 10 {
+		n = min(n, testing.AllocsPerRun(100, do))
+	}
+	return n
+}
+
 // JWKS is bytes that are there already.
 func TestJWKSAllocatesNothing(t *testing.T) {
 	o := newOP(t)
@@ -221,7 +232,7 @@ func TestJWKSAllocatesNothing(t *testing.T) {
 				r.Header.Set("If-None-Match", c.match)
 			}
 			w := &sink{header: http.Header{}}
-			if n := testing.AllocsPerRun(100, func() { clear(w.header); o.JWKS(w, r) }); n > 0 {
+			if n := allocations(func() { clear(w.header); o.JWKS(w, r) }); n > 0 {
 				t.Errorf("%v allocations", n)
 			}
 			if w.status != c.status || w.header.Get("Cache-Control") == "" {

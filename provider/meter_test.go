@@ -211,7 +211,7 @@ func TestMetersCostNothing(t *testing.T) {
 		app, _ := o.client(storage.Client{Resources: []string{notesAPI}})
 		token := o.tokens(app, "", "resource", notesAPI).text("access_token")
 		need := provider.Requirement{Audience: notesAPI}
-		return testing.AllocsPerRun(200, func() {
+		return allocations(func() {
 			if _, e := o.CheckBearer(context.Background(), token, need); e != nil {
 				t.Fatal(e)
 			}

@@ -11,6 +11,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
@@ -39,8 +40,8 @@ type Registration struct {
 	Mode RegistrationMode
 	// Token is the initial access token of RegistrationToken.
 	Token string
-	// PerHour is how often one address may register a client or change one in an
-	// hour: 20. A negative one is no limit.
+	// PerHour is how often one address, or one /64 of IPv6, may register a client or
+	// change one in an hour: 20. A negative one is no limit.
 	PerHour int
 	// Clients is how many may have registered themselves: 10,000.
 	Clients int
@@ -213,13 +214,14 @@ func (p *Provider) registers() bool {
 	return p.registration.Mode == RegistrationOpen || p.registration.Mode == RegistrationToken
 }
 
-// takeRegistration counts a registration, or a change of one, of an address.
+// takeRegistration counts a registration, or a change of one, of an address: of its
+// /64 where that is what one customer has at least (RFC 6177).
 func (p *Provider) takeRegistration(r *http.Request) *Error {
 	if p.registration.PerHour < 0 {
 		return nil
 	}
 	b := storage.Bucket{Name: "client.register", Limit: p.registration.PerHour, Window: time.Hour}
-	hits, err := p.buckets.Take(r.Context(), storage.Use{Bucket: b, Key: sha256Hex(p.address(r))})
+	hits, err := p.buckets.Take(r.Context(), storage.Use{Bucket: b, Key: sha256Hex(network(p.address(r)))})
 	switch {
 	case err != nil:
 		return unavailable(fmt.Errorf("provider: count a registration: %w", err))
@@ -231,6 +233,15 @@ func (p *Provider) takeRegistration(r *http.Request) *Error {
 		}
 	}
 	return nil
+}
+
+// network is the address or, for IPv6, its /64.
+func network(address string) string {
+	a, err := netip.ParseAddr(address)
+	if a = a.Unmap(); err != nil || a.Is4() {
+		return address
+	}
+	return netip.PrefixFrom(a.WithZone(""), 64).Masked().String()
 }
 
 // ClientConfiguration is the client configuration endpoint (RFC 7592 section 2):
@@ -493,8 +504,10 @@ var logoTypes = []string{"image/png", "image/jpeg", "image/webp"}
 
 // fetchLogo fetches the picture that a client names, once, so that people's
 // browsers never ask a stranger's server for it. What cannot be had is not
-// shown.
+// shown. The client is registered by now: that it has hung up changes nothing,
+// or the picture of before would be shown for the new one.
 func (p *Provider) fetchLogo(ctx context.Context, c storage.Client) {
+	ctx = context.WithoutCancel(ctx)
 	var logo storage.Logo
 	if c.Metadata.LogoURI != "" {
 		d, err := p.egress.Get(ctx, c.Metadata.LogoURI, maxLogo)
@@ -504,6 +517,8 @@ func (p *Provider) fetchLogo(ctx context.Context, c storage.Client) {
 			logo = storage.Logo{Type: t, Bytes: d.Body}
 		}
 	}
+	ctx, cancel := context.WithTimeout(ctx, keepWithin)
+	defer cancel()
 	if err := p.store.SetLogo(ctx, c.ID, logo); err != nil {
 		p.log.ErrorContext(ctx, "the logo of a client was not kept", "client", c.ID, "err", err)
 	}

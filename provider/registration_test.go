@@ -579,6 +579,23 @@ func TestLogo(t *testing.T) {
 	if l := logo(r); l.Type != "image/png" || asked.Load() != 2 {
 		t.Errorf("kept %q after %d fetches", l.Type, asked.Load())
 	}
+	// A client that hangs up while its logo is fetched has the new one all the same.
+	gone, hangUp := context.WithCancel(ctx)
+	mux.HandleFunc("/held.png", func(w http.ResponseWriter, _ *http.Request) {
+		hangUp()
+		_, _ = w.Write(append(picture.Bytes(), 0))
+	})
+	body, err := json.Marshal(document("client_id", r.text("client_id"), "logo_uri", srv.URL+"/held.png"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	change := httptest.NewRequestWithContext(gone, http.MethodPut, r.text("registration_client_uri"), bytes.NewReader(body))
+	change.Header.Set("Content-Type", "application/json")
+	change.Header.Set("Authorization", "Bearer "+r.text("registration_access_token"))
+	o.ClientConfiguration(httptest.NewRecorder(), change)
+	if l := logo(r); len(l.Bytes) != picture.Len()+1 || gone.Err() == nil {
+		t.Errorf("kept %d bytes, not the %d of the new logo", len(l.Bytes), picture.Len()+1)
+	}
 	put()
 	if l := logo(r); len(l.Bytes) != 0 {
 		t.Error("a logo that was taken away is kept")

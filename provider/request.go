@@ -225,6 +225,9 @@ func unreserved(s, more string) bool {
 // refused.
 func (q *request) parseOpenID(params url.Values, openid bool) *Error {
 	q.nonce, q.loginHint = params.Get("nonce"), params.Get("login_hint")
+	if !utf8.ValidString(q.nonce) || strings.ContainsRune(q.nonce, 0) { // neither a token nor a database holds it
+		return refuse(errInvalidRequest, "The parameter nonce is not text.")
+	}
 	q.uiLocales = locales(params.Get("ui_locales"))
 	q.prompt = nil
 	for _, v := range strings.Fields(params.Get("prompt")) {

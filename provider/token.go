@@ -135,8 +135,16 @@ func (p *Provider) checkRefresh(r *http.Request, w *work, scopes []string) *Erro
 	}
 	w.scopes = scopes
 	var e *Error
-	w.resources, e = narrow(g.Resources, w.form["resource"])
+	w.resources, e = narrow(p.permitted(w.client, g.Resources), w.form["resource"])
 	return e
+}
+
+// permitted is what of the resources of a grant the client may still have: its own,
+// and us.
+func (p *Provider) permitted(c storage.Client, resources []string) []string {
+	return slices.DeleteFunc(slices.Clone(resources), func(r string) bool {
+		return r != p.issuer && !slices.Contains(c.Resources, r)
+	})
 }
 
 // present authenticates a refresh token by its HMAC, and counts it: nothing is
@@ -233,8 +241,12 @@ func (p *Provider) redeem(ctx context.Context, w *work) error {
 	}
 	p.meters.redemptions.Add(ctx, 1, string(verdict))
 	g := code.Grant
-	g.Generation, g.CreatedAt = 1, w.now
-	g.ExpiresAt, g.EndsAt = w.now.Add(p.life.access), w.now.Add(p.life.access)
+	g.Generation, g.CreatedAt, g.ExpiresAt = 1, w.now, w.now.Add(p.life.access)
+	// A client that is told of the end of a session is told because of its grants:
+	// they stay for as long as the session may last, dead though they are by then.
+	if w.client.Metadata.BackchannelLogoutURI == "" || g.EndsAt.Before(g.ExpiresAt) {
+		g.EndsAt = g.ExpiresAt
+	}
 	var first refreshToken
 	if refreshes(w.client, g.Scopes) {
 		first = newRefreshToken()
@@ -304,7 +316,10 @@ func (p *Provider) rotate(ctx context.Context, w *work) error {
 	// What the client may no longer have it does not get.
 	w.scopes = slices.DeleteFunc(slices.Clone(w.scopes), func(s string) bool { return !slices.Contains(w.client.Scopes, s) })
 	if w.resources == nil {
-		w.resources = g.Resources
+		w.resources = p.permitted(w.client, g.Resources)
+	}
+	if len(w.resources) == 0 {
+		w.resources = []string{p.issuer}
 	}
 	next := w.presented
 	next.generation = uint32(g.Generation)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"slices"
 	"strings"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/coreos/go-oidc/v3/oidc"
 
+	"github.com/gatehouse-id/gatehouse/provider"
 	"github.com/gatehouse-id/gatehouse/storage"
 )
 
@@ -270,6 +272,40 @@ func parallel(n int, do func() reply) []reply {
 	close(start)
 	done.Wait()
 	return out
+}
+
+// hangsUp is a store before which whoever asks is gone when an event is to be
+// kept.
+type hangsUp struct {
+	provider.Store
+	kind string
+	gone func()
+}
+
+func (h hangsUp) AddEvent(ctx context.Context, e storage.Event) error {
+	if e.Kind == h.kind {
+		h.gone()
+	}
+	return h.Store.AddEvent(ctx, e)
+}
+
+// sec-O2: who uses a token twice is on record, also who does not wait for the
+// answer.
+func TestHangingUpKeepsNothingSecret(t *testing.T) {
+	ctx, hangUp := context.WithCancel(t.Context())
+	o := newOP(t, func(c *provider.Config) { c.Store = hangsUp{c.Store, "token.reuse", hangUp} })
+	c, _ := o.client(storage.Client{})
+	first := o.tokens(c, "").text("refresh_token")
+	o.post(c, "", refresh(first))
+	o.pass(11 * time.Second)
+	form := refresh(first)
+	form.Set("client_id", c.ID)
+	r := httptest.NewRequestWithContext(ctx, http.MethodPost, "/token", strings.NewReader(form.Encode()))
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	o.Token(httptest.NewRecorder(), r)
+	if n := len(o.events("token.reuse")); n != 1 || ctx.Err() == nil {
+		t.Errorf("%d events, %v", n, ctx.Err())
+	}
 }
 
 func TestRefresh(t *testing.T) {
