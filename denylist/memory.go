@@ -25,7 +25,7 @@ type entry struct{ at, until time.Time }
 func (m *memory) denied(b storage.Bearer) (denied, fresh bool) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	fresh = recent(m.asOf)
+	fresh = recent(m.asOf, time.Now())
 	if _, ok := m.token[b.JTI]; ok {
 		return true, fresh
 	}
@@ -36,11 +36,10 @@ func (m *memory) denied(b storage.Bearer) (denied, fresh bool) {
 	return ok && !b.IssuedAt.After(c.at), fresh
 }
 
-// recent reports whether less than MarkLife has passed. The monotonic clock
-// stands still while a machine sleeps, and the wall clock can be set back: the
-// one that says more is believed.
-func recent(t time.Time) bool {
-	now := time.Now()
+// recent reports whether less than MarkLife has passed from t to now. The
+// monotonic clock stands still while a machine sleeps, and the wall clock can be
+// set back: the one that says more is believed.
+func recent(t, now time.Time) bool {
 	return now.Sub(t) < storage.MarkLife && now.Round(0).Sub(t.Round(0)) < storage.MarkLife
 }
 

@@ -59,11 +59,11 @@ func TestRecent(t *testing.T) {
 	}{
 		{"never", time.Time{}, false},
 		{"now", now, true},
-		{"shortly before MarkLife is over", now.Add(-storage.MarkLife + time.Second), true},
+		{"just before MarkLife is over", now.Add(-storage.MarkLife + 1), true},
 		{"MarkLife ago", now.Add(-storage.MarkLife), false},
 		{"MarkLife ago by the wall clock alone, as after a sleep", now.Round(0).Add(-storage.MarkLife), false},
 	} {
-		if got := recent(tt.t); got != tt.want {
+		if got := recent(tt.t, now); got != tt.want {
 			t.Errorf("%s: %t", tt.sentence, got)
 		}
 	}

@@ -79,7 +79,7 @@ func (l *List) mode() string {
 	switch {
 	case !l.away.Load():
 		return modeValkey
-	case recent(l.memory.age()):
+	case recent(l.memory.age(), time.Now()):
 		return modeMemory
 	default:
 		return modeUnknown

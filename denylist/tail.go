@@ -42,8 +42,12 @@ func (l *List) Run(ctx context.Context) error {
 // and as a rule none on another.
 func (l *List) Follow(ctx context.Context) error {
 	called := time.Now()
-	l.turn.Lock()
-	defer l.turn.Unlock()
+	select {
+	case l.turn <- struct{}{}:
+		defer func() { <-l.turn }()
+	case <-ctx.Done():
+		return fmt.Errorf("denylist: wait for a turn of the tail: %w", ctx.Err())
+	}
 	if l.began.After(called) {
 		return nil // another's turn has begun and ended since
 	}

@@ -63,6 +63,9 @@ const (
 	reloadAtMost = time.Second
 	// reloadWithin is how long a load may take that a request waits for.
 	reloadWithin = 5 * time.Second
+	// advanceWithin is how long Run waits for a store that does not answer before
+	// it asks again. Making a key counts.
+	advanceWithin = 30 * time.Second
 	// settle is how long every server is given, at most, to learn of a change.
 	// Until then a server may hand out the JWKS of before.
 	settle = time.Minute
@@ -145,6 +148,7 @@ type Keeper struct {
 	log      *slog.Logger
 	ages     map[ringID]Ages
 	every    time.Duration
+	within   time.Duration
 	maxAge   time.Duration
 
 	// known is the keys as last loaded. Whoever signs or verifies reads it and
@@ -208,7 +212,7 @@ func New(ctx context.Context, c Config) (*Keeper, error) {
 	}
 	k := &Keeper{
 		store: c.Store, gateways: c.Gateways, audit: c.Audit, seal: seal, now: c.Now, log: c.Log,
-		turn: make(chan struct{}, 1), held: make(map[string][]string),
+		turn: make(chan struct{}, 1), held: make(map[string][]string), within: advanceWithin,
 	}
 	if k.now == nil {
 		k.now = time.Now
@@ -270,11 +274,19 @@ func (k *Keeper) Run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-t.C:
-			if err := k.advance(ctx, aging); err != nil && ctx.Err() == nil {
+			if err := k.look(ctx); err != nil && ctx.Err() == nil {
 				k.log.ErrorContext(ctx, "keys not reloaded", "err", err)
 			}
 		}
 	}
+}
+
+// look is one turn of Run. A connection on which nothing ever comes back must not
+// keep this server from learning of new keys on another.
+func (k *Keeper) look(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, k.within)
+	defer cancel()
+	return k.advance(ctx, aging)
 }
 
 // Rotate publishes the next signing key of each algorithm now. It signs once

@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -41,17 +42,67 @@ func newClock() *clock {
 func (c *clock) Now() time.Time          { return time.Unix(0, c.nanos.Load()).UTC() }
 func (c *clock) forward(d time.Duration) { c.nanos.Add(int64(d)) }
 
-// openStore opens a new database in a file.
+// newDatabases makes the databases that tests get copies of, one without keys and
+// one with those of noon: schema and keys take longer to make than most tests.
+var newDatabases = sync.OnceValues(func() (of struct{ empty, keys []byte }, err error) {
+	ctx := context.Background()
+	dir, err := os.MkdirTemp("", "gatehouse")
+	if err != nil {
+		return of, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	file := filepath.Join(dir, "keys.db")
+	made := func(do func(*sqlite.DB) error) (database []byte, err error) {
+		s, err := sqlite.Open(ctx, file)
+		if err != nil {
+			return nil, err
+		}
+		if err := errors.Join(do(s), s.Close()); err != nil {
+			return nil, err
+		}
+		return os.ReadFile(file)
+	}
+	if of.empty, err = made(func(s *sqlite.DB) error { return s.Migrate(ctx) }); err != nil {
+		return of, err
+	}
+	of.keys, err = made(func(s *sqlite.DB) error {
+		_, err := New(ctx, Config{Store: s, SealKey: sealKey, Now: newClock().Now})
+		return err
+	})
+	return of, err
+})
+
+// openStore opens a database with the keys of noon.
 func openStore(t testing.TB) storage.SQL {
 	t.Helper()
-	s, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "keys.db"))
+	of, err := newDatabases()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return openCopy(t, of.keys)
+}
+
+// openEmptyStore opens a database without keys.
+func openEmptyStore(t testing.TB) storage.SQL {
+	t.Helper()
+	of, err := newDatabases()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return openCopy(t, of.empty)
+}
+
+func openCopy(t testing.TB, database []byte) storage.SQL {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "keys.db")
+	if err := os.WriteFile(file, database, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s, err := sqlite.Open(t.Context(), file)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.Close() })
-	if err := s.Migrate(t.Context()); err != nil {
-		t.Fatal(err)
-	}
 	return s
 }
 
@@ -166,7 +217,7 @@ func TestJWKS(t *testing.T) {
 
 func TestStoredKeysAreSealed(t *testing.T) {
 	t.Parallel()
-	store := openStore(t)
+	store := openEmptyStore(t)
 	k := open(t, store, newClock().Now)
 	set, err := store.KeySet(t.Context())
 	if err != nil {
@@ -238,7 +289,7 @@ func TestConfigIsChecked(t *testing.T) {
 // TestCreationRace starts eight servers on one empty database.
 func TestCreationRace(t *testing.T) {
 	t.Parallel()
-	store, now := openStore(t), newClock().Now
+	store, now := openEmptyStore(t), newClock().Now
 	keepers := make([]*Keeper, 8)
 	var g sync.WaitGroup
 	for i := range keepers {
@@ -554,7 +605,7 @@ func TestRotateEmergency(t *testing.T) {
 	go b.Run(t.Context())
 	await := func(what string, done func() bool) {
 		t.Helper()
-		for deadline := time.Now().Add(10 * time.Second); !done(); <-time.After(5 * time.Millisecond) {
+		for deadline := time.Now().Add(30 * time.Second); !done(); <-time.After(5 * time.Millisecond) {
 			if time.Now().After(deadline) {
 				t.Fatal(what)
 			}
@@ -702,7 +753,7 @@ func TestRunReloads(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := kids(t, a)
-	deadline := time.After(10 * time.Second)
+	deadline := time.After(30 * time.Second)
 	for !slices.Equal(kids(t, b), want) {
 		select {
 		case <-deadline:
@@ -715,6 +766,49 @@ func TestRunReloads(t *testing.T) {
 	case <-ended:
 	case <-deadline:
 		t.Fatal("Run did not end with its context")
+	}
+}
+
+// mute is a store that does not answer the next reader.
+type mute struct {
+	storage.Keys
+	next atomic.Bool
+	fell atomic.Int64
+}
+
+func (m *mute) KeySet(ctx context.Context) (storage.KeySet, error) {
+	if m.next.CompareAndSwap(true, false) {
+		m.fell.Add(1)
+		<-ctx.Done()
+		return storage.KeySet{}, ctx.Err()
+	}
+	return m.Keys.KeySet(ctx)
+}
+
+// A database that went away without a word is asked again when it is back.
+func TestRunAsksAgain(t *testing.T) {
+	t.Parallel()
+	store, now := openStore(t), newClock()
+	m := &mute{Keys: store}
+	a, b := open(t, store, now.Now), open(t, m, now.Now)
+	b.every, b.within = 10*time.Millisecond, 100*time.Millisecond
+	m.next.Store(true)
+	ctx, stop := context.WithCancel(t.Context())
+	var run sync.WaitGroup
+	run.Go(func() { b.Run(ctx) })
+	defer run.Wait()
+	defer stop()
+	if err := a.Rotate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	want := kids(t, a)
+	for deadline := time.Now().Add(30 * time.Second); !slices.Equal(kids(t, b), want); <-time.After(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("it waits for an answer to what it asked %d times", m.fell.Load())
+		}
+	}
+	if m.fell.Load() != 1 {
+		t.Error("it was always answered, which this test does not want")
 	}
 }
 
