@@ -69,7 +69,11 @@ func (s *Web) showApps(v *visit, who login.Acting) error {
 
 // app is the one that the path names.
 func (s *Web) app(v *visit, who login.Acting) (appRow, error) {
-	id, _, _ := strings.Cut(strings.TrimPrefix(v.r.URL.Path, appsPath+"/"), "/")
+	escaped, _, _ := strings.Cut(strings.TrimPrefix(v.r.URL.EscapedPath(), appsPath+"/"), "/")
+	id, err := url.PathUnescape(escaped)
+	if err != nil {
+		return appRow{}, &stop{status: http.StatusNotFound, page: "not_found"}
+	}
 	rows, err := s.apps(v, who)
 	if err != nil {
 		return appRow{}, err

@@ -22,6 +22,9 @@ type consentPage struct {
 	Host string
 	// Missing is what is asked, Known what the app can do already.
 	Missing, Known []scopeRow
+	// Shown is both as scopes, with spaces between, for the answer to say what it is
+	// an answer to.
+	Shown string
 	// AlwaysAsk says that the answer holds for this once.
 	AlwaysAsk bool
 	// Unreviewed says that the app registered itself, and Local that it runs on
@@ -67,6 +70,7 @@ func (s *Web) consentPage(v *visit) Page {
 	data := consentPage{
 		UserID: v.user.ID, UserName: v.user.Name, UserEmail: v.user.Email,
 		Host:    redirectHost(v.asked.RedirectURI),
+		Shown:   strings.Join(v.asked.Scopes, " "),
 		Missing: s.rows(missing, v.user, v.asked.Resources...), Known: s.rows(known, v.user, v.asked.Resources...),
 		Unreviewed: v.asked.Client.Registration != nil, Local: s.local(v.asked.Client, v.asked.RedirectURI),
 		Another: anotherAt(v.flow.ID), Links: linksOf(v.asked.Client),
@@ -107,6 +111,12 @@ func (s *Web) postConsent(v *visit) error {
 	ctx := v.r.Context()
 	switch v.form.Get("decision") {
 	case "allow":
+		// An app that registered itself may have asked for more, or for less, since
+		// the question was shown.
+		if v.form.Get("shown") != strings.Join(v.asked.Scopes, " ") {
+			s.redirect(v, back)
+			return nil
+		}
 		agreed := slices.DeleteFunc(slices.Clone(v.asked.Scopes), func(scope string) bool {
 			return consent.Optional(scope) && slices.Contains(v.asked.Missing, scope) && !slices.Contains(v.form["scope"], scope)
 		})

@@ -328,18 +328,21 @@ func (s *Web) resumeAt(flow storage.Interaction) string {
 
 // fault answers for something that is our fault: it is logged here, once, with
 // its chain, and the person gets a reference to it. When the server is not
-// ready, that is what they read.
+// ready, or what it waited for did not come, that is what they read.
 func (s *Web) fault(w http.ResponseWriter, r *http.Request, err error) {
 	ref := reference()
 	s.log.ErrorContext(r.Context(), "page failed", "path", r.URL.Path, "reference", ref, "err", err)
-	s.faulty(w, r, ref)
+	var e interface{ Timeout() bool }
+	s.faulty(w, r, ref, errors.As(err, &e) && e.Timeout())
 }
 
-func (s *Web) faulty(w http.ResponseWriter, r *http.Request, ref string) {
+// faulty is fault for what is logged already; late says that something was waited
+// for and did not come.
+func (s *Web) faulty(w http.ResponseWriter, r *http.Request, ref string, late bool) {
 	status := http.StatusInternalServerError
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), readyWithin)
 	defer cancel()
-	if s.ready(ctx) != nil {
+	if late || s.ready(ctx) != nil {
 		status = http.StatusServiceUnavailable
 	}
 	s.broken(w, r, status, ref)
@@ -370,7 +373,7 @@ func (s *Web) ErrorPage(w http.ResponseWriter, r *http.Request, e *provider.Erro
 		s.fail(w, r, s.orAnswered(r, over))
 		return
 	case e.Status >= http.StatusInternalServerError:
-		s.faulty(w, r, e.Reference)
+		s.faulty(w, r, e.Reference, e.Status == http.StatusServiceUnavailable)
 		return
 	case e.Status == http.StatusRequestURITooLong:
 		page = "too_long"

@@ -54,9 +54,10 @@ type house struct {
 	windows map[string]time.Duration
 }
 
-// ring makes the keys of all houses, once: an RSA key takes a second.
-var ring = sync.OnceValues(func() ([]byte, []storage.Key) {
-	seal := make([]byte, 32)
+// begun is a database as houses begin with, made once: migrating takes a second, and
+// so does an RSA key.
+var begun = sync.OnceValues(func() (seal, file []byte) {
+	seal = make([]byte, 32)
 	_, _ = rand.Read(seal)
 	ctx := context.Background()
 	dir, err := os.MkdirTemp("", "")
@@ -64,23 +65,32 @@ var ring = sync.OnceValues(func() ([]byte, []storage.Key) {
 		panic(err)
 	}
 	defer os.RemoveAll(dir)
-	sql, err := sqlite.Open(ctx, filepath.Join(dir, "ring.db"))
+	path := filepath.Join(dir, "begun.db")
+	sql, err := sqlite.Open(ctx, path)
 	if err == nil {
-		defer sql.Close()
 		err = sql.Migrate(ctx)
 	}
 	if err == nil {
 		_, err = keys.New(ctx, keys.Config{Store: sql, SealKey: seal})
 	}
+	if err == nil {
+		err = sql.Close() // which leaves everything in the one file
+	}
+	if err == nil {
+		file, err = os.ReadFile(path)
+	}
 	if err != nil {
 		panic(err)
 	}
-	set, err := sql.KeySet(ctx)
-	if err != nil {
-		panic(err)
-	}
-	return seal, set.Keys
+	return seal, file
 })
+
+// plain keeps passwords as they are: what hashing them is worth, login's own tests
+// know.
+type plain struct{}
+
+func (plain) Hash(password string) (string, error)        { return "plain " + password, nil }
+func (plain) Matches(hash, password string) (bool, error) { return hash == "plain "+password, nil }
 
 type option struct {
 	https  bool
@@ -93,6 +103,9 @@ type option struct {
 	// language is the operator's.
 	language string
 	meter    metric.Meter
+	// patience is web.Config.Patience, and buckets what counts; nil is Valkey.
+	patience time.Duration
+	buckets  storage.Buckets
 }
 
 func open(t testing.TB, o option) *house {
@@ -105,11 +118,13 @@ func open(t testing.TB, o option) *house {
 			t.Fatal(err)
 		}
 	}
+	seal, file := begun()
+	path := filepath.Join(t.TempDir(), "gatehouse.db")
+	must(os.WriteFile(path, file, 0o600))
 	var err error
-	h.sql, err = sqlite.Open(ctx, filepath.Join(t.TempDir(), "gatehouse.db"))
+	h.sql, err = sqlite.Open(ctx, path)
 	must(err)
 	t.Cleanup(func() { _ = h.sql.Close() })
-	must(h.sql.Migrate(ctx))
 	h.volatile, err = valkey.Embedded(ctx)
 	must(err)
 	t.Cleanup(func() { _ = h.volatile.Close() })
@@ -125,15 +140,17 @@ func open(t testing.TB, o option) *house {
 	t.Cleanup(h.Close)
 	log := slog.New(slog.NewTextHandler(h.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 
-	seal, set := ring()
-	must(h.sql.ReplaceKeys(ctx, 0, set))
 	keeper, err := keys.New(ctx, keys.Config{Store: h.sql, SealKey: seal, Now: h.now, Log: log})
 	must(err)
 	sealer, err := keys.NewSealer(seal)
 	must(err)
+	var counting storage.Buckets = buckets{h}
+	if o.buckets != nil {
+		counting = o.buckets
+	}
 	h.engine, err = login.New(login.Config{
-		Store: h.sql, Flows: h.volatile, Buckets: buckets{h}, Secret: keeper.Secret, SecretByID: keeper.SecretByID,
-		Seal: sealer.Seal, Open: sealer.Open, Now: h.now, Log: log, Closed: o.closed, Domains: o.domains,
+		Store: h.sql, Flows: h.volatile, Buckets: counting, Secret: keeper.Secret, SecretByID: keeper.SecretByID,
+		Seal: sealer.Seal, Open: sealer.Open, Hasher: plain{}, Now: h.now, Log: log, Closed: o.closed, Domains: o.domains,
 		Letter: func(_ context.Context, l login.Letter) (storage.Letter, error) {
 			h.mu.Lock()
 			defer h.mu.Unlock()
@@ -172,7 +189,7 @@ func open(t testing.TB, o option) *house {
 		SecretByID: func(ctx context.Context, id string) ([]byte, error) {
 			return keeper.SecretByID(ctx, keys.PurposeCSRF, id)
 		},
-		Issuer: h.URL, Language: o.language, Theme: o.theme, Links: o.links, RegistrationOpen: !o.closed, Dev: devHandler, Now: h.now, Log: log, Meter: o.meter,
+		Issuer: h.URL, Language: o.language, Theme: o.theme, Links: o.links, RegistrationOpen: !o.closed, Patience: o.patience, Dev: devHandler, Now: h.now, Log: log, Meter: o.meter,
 		Ready: func(context.Context) error {
 			h.mu.Lock()
 			defer h.mu.Unlock()

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 
@@ -16,6 +17,7 @@ func (s *Web) routes() (http.Handler, error) {
 	e.HandleMethodNotAllowed = true
 	e.RedirectTrailingSlash = false
 	e.RedirectFixedPath = false
+	e.UseRawPath = true // the id of an app may have a slash
 	e.ForwardedByClientIP = false
 	if err := e.SetTrustedProxies(nil); err != nil {
 		return nil, fmt.Errorf("web: trust no proxy: %w", err)
@@ -29,29 +31,29 @@ func (s *Web) routes() (http.Handler, error) {
 
 	// The protocol, for apps. The provider knows the methods of each.
 	app := e.Group("/", s.recovered((*Web).faultJSON))
-	app.Any("/token", gin.WrapF(s.provider.Token))
-	app.Any("/userinfo", gin.WrapF(s.provider.UserInfo))
-	app.Any("/introspect", gin.WrapF(s.provider.Introspect))
-	app.Any("/revoke", gin.WrapF(s.provider.Revoke))
-	app.Any("/gateway/check", gin.WrapF(s.provider.GatewayCheck))
-	app.Any("/connect/register", gin.WrapF(s.provider.Register))
-	app.Any("/connect/register/:id", gin.WrapF(s.provider.ClientConfiguration))
+	app.Any("/token", s.within(s.provider.Token))
+	app.Any("/userinfo", s.within(s.provider.UserInfo))
+	app.Any("/introspect", s.within(s.provider.Introspect))
+	app.Any("/revoke", s.within(s.provider.Revoke))
+	app.Any("/gateway/check", s.within(s.provider.GatewayCheck))
+	app.Any("/connect/register", s.within(s.provider.Register))
+	app.Any("/connect/register/:id", s.within(s.provider.ClientConfiguration))
 	app.Any("/jwks", gin.WrapF(s.provider.JWKS))
-	app.Any("/jwks/:id", gin.WrapF(s.provider.GatewayKeys))
+	app.Any("/jwks/:id", s.within(s.provider.GatewayKeys))
 	app.Any("/.well-known/openid-configuration", gin.WrapF(s.provider.Discovery))
 	app.Any("/.well-known/oauth-authorization-server", gin.WrapF(s.provider.Discovery))
 
 	// The protocol, for browsers.
-	e.GET("/authorize", gin.WrapF(s.provider.Authorize))
-	e.POST("/authorize", gin.WrapF(s.provider.Authorize))
+	e.GET("/authorize", s.within(s.provider.Authorize))
+	e.POST("/authorize", s.within(s.provider.Authorize))
 
 	// The pages.
 	get := func(path string, show func(*Web, *visit) error) {
-		h := gin.WrapF(s.get(show))
+		h := s.within(s.get(show))
 		e.GET(path, h)
 		e.HEAD(path, h)
 	}
-	post := func(path string, act func(*Web, *visit) error) { e.POST(path, gin.WrapF(s.post(path, act))) }
+	post := func(path string, act func(*Web, *visit) error) { e.POST(path, s.within(s.post(path, act))) }
 	get("/", (*Web).home)
 	get("/login", (*Web).showLogin)
 	post("/login", (*Web).postLogin)
@@ -83,7 +85,7 @@ func (s *Web) routes() (http.Handler, error) {
 	own := func(path string, show, act func(*Web, *visit, login.Acting) error) {
 		get(path, signedIn(show))
 		if act != nil {
-			e.POST(path, gin.WrapF(s.postOwn(act)))
+			e.POST(path, s.within(s.postOwn(act)))
 		}
 	}
 	own("/account", (*Web).showAccount, nil)
@@ -104,7 +106,7 @@ func (s *Web) routes() (http.Handler, error) {
 	own("/account/two-step/recovery/new", (*Web).showNewCodes, (*Web).postNewCodes)
 	get("/.well-known/change-password", (*Web).changePassword)
 	get("/logout", (*Web).showLogout)
-	e.POST("/logout", gin.WrapF(s.receiveLogout))
+	e.POST("/logout", s.within(s.receiveLogout))
 	get("/signed-out", (*Web).showSignedOut)
 	get("/languages", (*Web).showLanguages)
 	post("/languages", (*Web).postLanguages)
@@ -122,4 +124,14 @@ func (s *Web) routes() (http.Handler, error) {
 		e.Any("/dev/*path", gin.WrapH(s.dev))
 	}
 	return e, nil
+}
+
+// within is h for requests that wait for databases, which they do for as long as
+// Config.Patience at most.
+func (s *Web) within(h http.HandlerFunc) gin.HandlerFunc {
+	return func(c *gin.Context) {
+		ctx, cancel := context.WithTimeout(c.Request.Context(), s.patience)
+		defer cancel()
+		h(c.Writer, c.Request.WithContext(ctx))
+	}
 }

@@ -9,6 +9,7 @@
 package web
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -41,6 +42,9 @@ type Store interface {
 	ListEventsOf(ctx context.Context, userID, before string, limit int) ([]storage.Event, error)
 }
 
+// patience is that of Config, if it says nothing.
+const patience = 25 * time.Second
+
 // Config says what the face is made of.
 type Config struct {
 	Provider *provider.Provider
@@ -72,6 +76,10 @@ type Config struct {
 	Ready func(ctx context.Context) error
 	// Probe is Ready for /readyz, which may be asked very often. Nil is Ready.
 	Probe func(ctx context.Context) error
+	// Patience is how long a request may take in all. A database from which
+	// nothing comes back is answered for then, with 503. Zero is 25 seconds: less
+	// than servers of ours may write for, so that whoever waits is told.
+	Patience time.Duration
 	// Dev answers under /dev/ in embedded mode. Nil elsewhere: then there is no
 	// such address.
 	Dev http.Handler
@@ -103,6 +111,7 @@ type Web struct {
 	registrationOpen bool
 	ready            func(context.Context) error
 	probe            func(context.Context) error
+	patience         time.Duration
 	dev              http.Handler
 	route            func(context.Context, string)
 	now              func() time.Time
@@ -131,7 +140,7 @@ func New(c Config) (*Web, error) {
 		provider: c.Provider, login: c.Login, store: c.Store,
 		trustedProxies: slices.Clone(c.TrustedProxies), secret: c.Secret, secretByID: c.SecretByID,
 		issuer: issuer, frame: frame, crossOrigin: http.NewCrossOriginProtection(),
-		registrationOpen: c.RegistrationOpen, ready: c.Ready, probe: c.Probe, dev: c.Dev, route: c.Route, now: c.Now, log: c.Log,
+		registrationOpen: c.RegistrationOpen, ready: c.Ready, probe: c.Probe, patience: cmp.Or(c.Patience, patience), dev: c.Dev, route: c.Route, now: c.Now, log: c.Log,
 		logos: newLogos(),
 	}
 	if s.dev != nil {
