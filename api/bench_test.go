@@ -10,6 +10,8 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
+	"runtime/metrics"
 	"runtime/pprof"
 	"slices"
 	"strings"
@@ -56,7 +58,7 @@ const callers = 12
 
 // BenchmarkRPC prints, for every method that a person signs in by, what the
 // table in docs/benchmarks.md says of it: over bufconn, on PostgreSQL and Valkey,
-// with no hash, with bcrypt and with argon2id.
+// with no hash, with bcrypt and with argon2id. Go collects as in the server.
 func BenchmarkRPC(b *testing.B) {
 	for _, k := range hashings {
 		b.Run(k.name, func(b *testing.B) {
@@ -484,6 +486,7 @@ func (s *stand) measure(b *testing.B, m method) {
 	var before, after runtime.MemStats
 	s.passes.Store(0)
 	runtime.GC()
+	defer paceCollections()()
 	stop := s.profile(b, m)
 	runtime.ReadMemStats(&before)
 	cpu := worked(b)
@@ -538,6 +541,20 @@ func (s *stand) measure(b *testing.B, m method) {
 	b.ReportMetric(float64(r.cpu.Nanoseconds()), "cpu-ns/op")
 	b.ReportMetric(float64(r.median.Nanoseconds()), "median-ns")
 	s.rows[m.name] = r
+}
+
+// paceCollections has Go collect as cmd/gatehouse/collect.go has it in the server,
+// for what is alive now, until it is stopped. Where the environment says GOGC, that
+// is what is done.
+func paceCollections() (stop func()) {
+	if os.Getenv("GOGC") != "" {
+		return func() {}
+	}
+	samples := []metrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/gc/scan/heap:bytes"}}
+	metrics.Read(samples)
+	goal := max(88<<20, int64(samples[0].Value.Uint64()+samples[1].Value.Uint64())+int64(runtime.GOMAXPROCS(0))*login.HashMemory/2)
+	percent, limit := debug.SetGCPercent(400), debug.SetMemoryLimit(goal)
+	return func() { debug.SetGCPercent(percent); debug.SetMemoryLimit(limit) }
 }
 
 // alone is how long so many passes of the hash take when as many run at once as

@@ -8,6 +8,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/tap"
 	"google.golang.org/protobuf/proto"
 
 	authv1 "github.com/gatehouse-id/gatehouse/api/gatehouse/auth/v1"
@@ -16,18 +17,39 @@ import (
 	"github.com/gatehouse-id/gatehouse/storage"
 )
 
+// begin says how long a call may take, when its headers have come: its request may
+// take its time, or never come at all. The client's deadline, if it is earlier,
+// stays. The streams of health and reflection end with the server, and nothing
+// else would end them.
+//
+// Nobody here calls what cancels these contexts: grpc cancels the one that they are
+// made of when the call has ended, and their timers with it.
+func (s *Server) begin(ctx context.Context, call *tap.Info) (context.Context, error) {
+	if !s.streams[call.FullMethodName] {
+		ctx, _ = bounded(ctx)
+		return ctx, nil
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	forget := context.AfterFunc(s.stopping, cancel)
+	context.AfterFunc(ctx, func() { forget() })
+	return ctx, nil
+}
+
+func bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, maxTime)
+}
+
 // unary is what every call goes through. What costs least comes first: nobody
 // looks at a token, let alone at a password, of a request that breaks a rule.
 func (s *Server) unary(ctx context.Context, request any, call *grpc.UnaryServerInfo, next grpc.UnaryHandler) (response any, err error) {
-	ctx, cancel := context.WithTimeout(ctx, maxTime) // the client's deadline, if it is earlier, stays
-	defer cancel()
 	message, ok := request.(proto.Message)
 	if !ok {
 		return nil, s.statusOf(ctx, call.FullMethod, nil, fmt.Errorf("api: a request is a %T", request))
 	}
 	defer func() {
 		if v := recover(); v != nil {
-			response, err = nil, s.statusOf(ctx, call.FullMethod, message, fmt.Errorf("api: panic: %v\n%s", v, debug.Stack()))
+			// Whether or not anybody waits for the answer: the log is told.
+			response, err = nil, s.statusOf(context.WithoutCancel(ctx), call.FullMethod, message, fmt.Errorf("api: panic: %v\n%s", v, debug.Stack()))
 		}
 	}()
 	if broken := s.rules.check(message.ProtoReflect()); broken != nil {
@@ -50,27 +72,16 @@ func (s *Server) unary(ctx context.Context, request any, call *grpc.UnaryServerI
 // stream is what the streams of health and reflection go through; the contract
 // has none.
 func (s *Server) stream(srv any, stream grpc.ServerStream, call *grpc.StreamServerInfo, next grpc.StreamHandler) (err error) {
-	ctx, cancel := context.WithCancel(stream.Context())
-	defer cancel()
-	defer context.AfterFunc(s.stopping, cancel)()
 	defer func() {
 		if v := recover(); v != nil {
-			err = s.statusOf(ctx, call.FullMethod, nil, fmt.Errorf("api: panic: %v\n%s", v, debug.Stack()))
+			err = s.statusOf(context.WithoutCancel(stream.Context()), call.FullMethod, nil, fmt.Errorf("api: panic: %v\n%s", v, debug.Stack()))
 		}
 	}()
 	if needsToken(call.FullMethod) {
 		return invalidToken()
 	}
-	return next(srv, ending{stream, ctx})
+	return next(srv, stream)
 }
-
-// ending is a stream that ends with the server.
-type ending struct {
-	grpc.ServerStream
-	ctx context.Context
-}
-
-func (e ending) Context() context.Context { return e.ctx }
 
 // ours begins the methods of the contract. Those of one service are open to
 // everybody; whatever else is added to the contract is closed until it is said

@@ -2,8 +2,8 @@
 // gatehouse/auth/v1.
 //
 // It decides nothing: [login.Engine] says what comes next, and the tokens are
-// those of the token endpoint, by [provider.FirstParty]. Every call goes through
-// one function, [Server.unary], which bounds its time, holds the request to the
-// rules of the contract, says whose account it is about and gives every error
-// its status.
+// those of the token endpoint, by [provider.FirstParty]. Every call has its time
+// from [Server.begin], and goes through one function, [Server.unary], which holds
+// the request to the rules of the contract, says whose account it is about and gives
+// every error its status.
 package api

@@ -53,7 +53,8 @@ var aliases = func() (names []string) {
 }()
 
 // Check decides about one request. It always answers: an error of the RPC would
-// leave the decision to Envoy's failure_mode_allow, which may let everybody in.
+// leave the decision to Envoy's failure_mode_allow, which may let everybody in. A
+// question of more than maxMessage never comes here, and is such an error.
 func (a authorization) Check(ctx context.Context, r *auth.CheckRequest) (*auth.CheckResponse, error) {
 	route := r.GetAttributes().GetContextExtensions()
 	need, ok := provider.RequirementOf(route["audience"], route["scope"])

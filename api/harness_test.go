@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -32,6 +31,7 @@ import (
 	authv1 "github.com/gatehouse-id/gatehouse/api/gatehouse/auth/v1"
 	"github.com/gatehouse-id/gatehouse/denylist"
 	"github.com/gatehouse-id/gatehouse/internal/testenv"
+	"github.com/gatehouse-id/gatehouse/internal/testenv/migrated"
 	"github.com/gatehouse-id/gatehouse/keys"
 	"github.com/gatehouse-id/gatehouse/login"
 	"github.com/gatehouse-id/gatehouse/provider"
@@ -54,6 +54,9 @@ type database interface {
 	storage.SQL
 	Migrate(ctx context.Context) error
 }
+
+// patient, behind the URL of a Valkey, lets a busy machine take its time.
+const patient = "?dial_timeout=1m&write_timeout=1m"
 
 // A kind says what a house keeps its things in.
 type kind string
@@ -79,7 +82,8 @@ type house struct {
 	authv1.AuthenticationServiceClient
 	account authv1.AccountServiceClient
 
-	ahead atomic.Int64 // of time.Now
+	began time.Time
+	ahead atomic.Int64 // how far the clock is ahead of when it began
 	// statements, trips and hashes count what calls have touched, and key uses.
 	statements, trips, hashes, keys atomic.Int64
 	// hashing, if set, is called by every hash.
@@ -97,25 +101,38 @@ type change struct {
 func newHouse(t testing.TB, k kind, changes ...change) *house {
 	t.Helper()
 	ctx := context.Background()
-	h := &house{t: t}
+	h := &house{t: t, began: time.Now().UTC().Truncate(time.Microsecond)}
+	var before goleak.Option
 	t.Cleanup(func() { // registered first, run last
-		if err := goleak.Find(goleak.IgnoreCurrent()); err != nil {
+		if before == nil {
+			return // there is no server, and nothing began
+		}
+		err := goleak.Find(before)
+		for end := time.Now().Add(time.Minute); err != nil && time.Now().Before(end); {
+			err = goleak.Find(before)
+		}
+		if err != nil {
 			t.Error(err)
 		}
 	})
+	var sqlURL, valkeyURL string
+	if k == servers { // which stay for other tests, when this one starts them
+		sqlURL, valkeyURL = testenv.Postgres(t), testenv.Valkey(t)+patient
+	}
+	before = goleak.IgnoreCurrent()
 	count := func(string) { h.statements.Add(1) }
 	var err error
 	switch k {
 	case servers:
-		h.db, err = postgres.Options{OnQuery: count}.Open(ctx, testenv.Postgres(t))
+		h.db, err = postgres.Options{OnQuery: count}.Open(ctx, sqlURL)
 		if err == nil {
-			h.mem, err = valkey.Open(ctx, testenv.Valkey(t))
+			h.mem, err = valkey.Open(ctx, valkeyURL)
 		}
 	case embedded:
-		h.db, err = sqlite.Options{OnQuery: count}.Open(ctx, filepath.Join(t.TempDir(), "gatehouse.db"))
+		h.db, err = sqlite.Options{OnQuery: count}.Open(ctx, migrated.SQLite(t))
 		h.mini = miniredis.RunT(t)
 		if err == nil {
-			h.mem, err = valkey.Open(ctx, "valkey://"+h.mini.Addr())
+			h.mem, err = valkey.Open(ctx, "valkey://"+h.mini.Addr()+patient)
 		}
 	}
 	must(t, err)
@@ -187,7 +204,7 @@ func (h *house) serve(log *slog.Logger, changes ...change) {
 	h.AuthenticationServiceClient, h.account = authv1.NewAuthenticationServiceClient(h.conn), authv1.NewAccountServiceClient(h.conn)
 	h.t.Cleanup(func() {
 		_ = h.conn.Close()
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		if err := h.server.Stop(ctx); err != nil {
 			h.t.Error(err)
@@ -250,8 +267,10 @@ func (h *house) logged() string {
 	return h.log.String()
 }
 
+// now goes on by a microsecond each time it is looked at: nothing ends because the
+// machine is slow.
 func (h *house) now() time.Time {
-	return time.Now().Add(time.Duration(h.ahead.Load())).UTC().Truncate(time.Microsecond)
+	return h.began.Add(time.Duration(h.ahead.Add(int64(time.Microsecond))))
 }
 
 // skip moves every clock of an embedded house, and all but Valkey's of a real

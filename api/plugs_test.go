@@ -27,16 +27,14 @@ func readiness(down *bool) func(*api.Config) {
 // watched are tokens that look at the deadline of a refresh.
 type watched struct {
 	api.Tokens
-	left *time.Duration
+	end *time.Time
 }
 
 func (w watched) Refresh(ctx context.Context, from provider.Caller, token string) (provider.Tokens, error) {
-	if end, ok := ctx.Deadline(); ok {
-		*w.left = time.Until(end)
-	}
+	*w.end, _ = ctx.Deadline()
 	return w.Tokens.Refresh(ctx, from, token)
 }
 
-func deadlineOf(left *time.Duration) func(*api.Config) {
-	return func(c *api.Config) { c.Tokens = watched{c.Tokens, left} }
+func deadlineOf(end *time.Time) func(*api.Config) {
+	return func(c *api.Config) { c.Tokens = watched{c.Tokens, end} }
 }

@@ -32,7 +32,8 @@ const (
 	maxHeader = 16 << 10
 	// maxCalls is how many calls one connection may have at once.
 	maxCalls = 100
-	// maxTime is how long a call may take, whatever its deadline says.
+	// maxTime is how long a call may take, from its headers on and whatever its
+	// deadline says.
 	maxTime = 30 * time.Second
 	// handshakeTime is how long a connection may take to begin.
 	handshakeTime = 5 * time.Second
@@ -84,7 +85,9 @@ type Server struct {
 	health *health.Server
 	// services are those whose health is told, beside that of the whole.
 	services []string
-	// stopping ends the streams, which would never end by themselves.
+	// streams are the methods that answer for as long as somebody listens, by
+	// their full names. stopping ends them.
+	streams  map[string]bool
 	stopping context.Context
 	stop     context.CancelFunc
 }
@@ -100,7 +103,7 @@ func New(c Config) (*Server, error) {
 	}
 	s := &Server{
 		login: c.Login, tokens: c.Tokens, proxies: c.TrustedProxies, language: c.Language, ready: c.Ready, log: c.Log,
-		rules: rules, health: health.NewServer(),
+		rules: rules, health: health.NewServer(), streams: map[string]bool{},
 	}
 	if s.language == nil {
 		s.language = func(string) string { return "" }
@@ -131,6 +134,7 @@ func New(c Config) (*Server, error) {
 			Timeout:               20 * time.Second,
 		}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 30 * time.Second, PermitWithoutStream: true}),
+		grpc.InTapHandle(s.begin),
 		grpc.ChainUnaryInterceptor(s.unary),
 		grpc.ChainStreamInterceptor(s.stream),
 	}, c.Options...)...)
@@ -143,6 +147,11 @@ func New(c Config) (*Server, error) {
 	healthv1.RegisterHealthServer(s.grpc, s.health)
 	if c.Reflection {
 		reflection.Register(s.grpc)
+	}
+	for service, info := range s.grpc.GetServiceInfo() {
+		for _, m := range info.Methods {
+			s.streams["/"+service+"/"+m.Name] = m.IsClientStream || m.IsServerStream
+		}
 	}
 	return s, nil
 }

@@ -86,7 +86,7 @@ func TestReflection(t *testing.T) {
 func TestStop(t *testing.T) {
 	h := newHouse(t, embedded)
 	h.person(ashaEmail)
-	patience, done := context.WithTimeout(h.ctx(), 20*time.Second)
+	patience, done := context.WithTimeout(h.ctx(), time.Minute)
 	defer done()
 	watch, err := healthv1.NewHealthClient(h.conn).Watch(patience, &healthv1.HealthCheckRequest{})
 	must(t, err)
@@ -146,12 +146,19 @@ func TestStopCutsOff(t *testing.T) {
 	h.hashing.Store(nil)
 	ctx, cancel := context.WithCancel(h.ctx())
 	cancel()
-	time.AfterFunc(100*time.Millisecond, func() { close(release) }) // handlers are waited for all the same
-	if err := h.server.Stop(ctx); !errors.Is(err, context.Canceled) {
-		t.Errorf("got %v", err)
-	}
+	stopped := make(chan error, 1)
+	go func() { stopped <- h.server.Stop(ctx) }()
 	if err := <-answered; err == nil {
 		t.Error("the call was answered")
+	}
+	select {
+	case err := <-stopped:
+		t.Errorf("the handler was not waited for: %v", err)
+	default:
+	}
+	close(release)
+	if err := <-stopped; !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
 	}
 }
 

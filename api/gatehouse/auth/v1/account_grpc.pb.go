@@ -114,7 +114,8 @@ type AccountServiceClient interface {
 	// ListSessions lists the browsers in which the person is signed in, the newest
 	// first. What has tokens instead is in ListConnectedApps.
 	ListSessions(ctx context.Context, in *ListSessionsRequest, opts ...grpc.CallOption) (*ListSessionsResponse, error)
-	// RevokeSession signs one of them out, with the tokens that apps got by it.
+	// RevokeSession signs one of them out, with the tokens that apps got by it but
+	// for those with the scope offline_access.
 	//
 	// Errors: NOT_FOUND (NOT_FOUND).
 	RevokeSession(ctx context.Context, in *RevokeSessionRequest, opts ...grpc.CallOption) (*RevokeSessionResponse, error)
@@ -362,7 +363,8 @@ type AccountServiceServer interface {
 	// ListSessions lists the browsers in which the person is signed in, the newest
 	// first. What has tokens instead is in ListConnectedApps.
 	ListSessions(context.Context, *ListSessionsRequest) (*ListSessionsResponse, error)
-	// RevokeSession signs one of them out, with the tokens that apps got by it.
+	// RevokeSession signs one of them out, with the tokens that apps got by it but
+	// for those with the scope offline_access.
 	//
 	// Errors: NOT_FOUND (NOT_FOUND).
 	RevokeSession(context.Context, *RevokeSessionRequest) (*RevokeSessionResponse, error)
