@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/url"
 	"strconv"
 	"strings"
@@ -52,7 +53,7 @@ func connection(rawURL string) (asynq.RedisClientOpt, error) {
 		return asynq.RedisClientOpt{}, fmt.Errorf("mail: Valkey URL without host")
 	}
 	if u.Port() == "" {
-		o.Addr = u.Hostname() + ":6379"
+		o.Addr = net.JoinHostPort(u.Hostname(), "6379") // which writes IPv6 in brackets
 	}
 	if db := strings.Trim(u.Path, "/"); db != "" {
 		if o.DB, err = strconv.Atoi(db); err != nil {

