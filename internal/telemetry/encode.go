@@ -89,13 +89,19 @@ func appendValue(b []byte, v attribute.Value) []byte {
 	case attribute.STRINGSLICE:
 		return appendMessage(b, 5, func(b []byte) []byte {
 			for _, s := range v.AsStringSlice() {
-				b = appendMessage(b, 1, func(b []byte) []byte { return appendString(b, 1, s) })
+				b = appendMessage(b, 1, func(b []byte) []byte { return appendText(b, s) })
 			}
 			return b
 		})
 	}
 	// Other kinds are nobody's here; what they say is not lost.
-	return appendString(b, 1, v.String())
+	return appendText(b, v.String())
+}
+
+// appendText appends the string of an AnyValue, also an empty one: without the field
+// there is no value.
+func appendText(b []byte, s string) []byte {
+	return appendBytes(b, 1, []byte(strings.ToValidUTF8(s, "\uFFFD")))
 }
 
 func appendResource(b []byte, r *resource.Resource) []byte {

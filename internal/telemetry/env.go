@@ -167,9 +167,10 @@ func (p *parser) wrong(key, format string, args ...any) {
 	}
 }
 
-// oneOf returns the value of a key that may have one of these, or is absent.
+// oneOf returns the value of a key that may have one of these, in any case, or is
+// absent.
 func (p *parser) oneOf(key string, values ...string) string {
-	v := p.get(key)
+	v := strings.ToLower(p.get(key))
 	if v != "" && !slices.Contains(values, v) {
 		p.wrong(key, "must be %s, not %q", strings.Join(values, " or "), v)
 	}
@@ -210,9 +211,9 @@ func (p *parser) pairs(key, v string) (pairs [][2]string) {
 			continue
 		}
 		k, v, ok := strings.Cut(pair, "=")
-		k = strings.TrimSpace(k)
-		v, err := url.PathUnescape(strings.TrimSpace(v))
-		if !ok || k == "" || err != nil {
+		k, err1 := url.PathUnescape(strings.TrimSpace(k))
+		v, err2 := url.PathUnescape(strings.TrimSpace(v))
+		if !ok || k == "" || err1 != nil || err2 != nil {
 			// A header may be a secret.
 			p.wrong(key, "must be key=value with commas between, percent-encoded")
 			return nil
@@ -356,6 +357,13 @@ func (p *parser) destination(signal string) *Destination {
 func (p *parser) header(signal string, h http.Header) {
 	key, v := p.either(signal, "HEADERS")
 	file, name := p.either(signal, "HEADERS_FILE")
+	// What is about this signal alone wins, in whichever of the two ways it is said.
+	switch own := "_" + signal + "_"; {
+	case strings.Contains(key, own) && !strings.Contains(file, own):
+		name = ""
+	case strings.Contains(file, own) && !strings.Contains(key, own):
+		v = ""
+	}
 	switch {
 	case v != "" && name != "":
 		p.wrong(key, "and %s are both set; unset one", file)

@@ -201,14 +201,15 @@ func knownMethod(method string) string {
 	return "_OTHER"
 }
 
+// protocolVersion neither: HTTP/1.7 is taken for what it is answered with.
 func protocolVersion(r *http.Request) string {
 	switch {
-	case r.ProtoMajor == 1 && r.ProtoMinor == 1:
-		return "1.1"
 	case r.ProtoMajor >= 2:
 		return strconv.Itoa(r.ProtoMajor)
+	case r.ProtoMinor == 0:
+		return "1.0"
 	}
-	return strconv.Itoa(r.ProtoMajor) + "." + strconv.Itoa(r.ProtoMinor)
+	return "1.1"
 }
 
 // RoundTripper returns rt with a client span for every request. It returns rt

@@ -5,13 +5,17 @@ import (
 	"compress/gzip"
 	"context"
 	"crypto/tls"
+	"encoding/base64"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"math/rand/v2"
 	"net/http"
 	"strconv"
+	"strings"
+	"sync/atomic"
 	"time"
 
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
@@ -32,10 +36,24 @@ const (
 type spanExporter struct {
 	client  *client
 	trouble *trouble
+	// queue is how many spans may wait, and ended how many there were.
+	queue uint64
+	ended atomic.Uint64
+	// given are those that came here, and dropped those that are known never to.
+	// The SDK gives no two batches at once.
+	given, dropped uint64
 }
 
 // ExportSpans implements [sdktrace.SpanExporter].
 func (e *spanExporter) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpan) error {
+	// The SDK does not say that it drops what does not fit into the queue. What has
+	// ended and is not there to come was.
+	e.given += uint64(len(spans))
+	if known := e.given + e.dropped + e.queue; e.ended.Load() > known {
+		n := e.ended.Load() - known
+		e.dropped += n
+		e.trouble.tell("spans were dropped", fmt.Errorf("%d or more ended while OTEL_BSP_MAX_QUEUE_SIZE (%d) waited for the collector", n, e.queue))
+	}
 	e.trouble.tell("spans were not taken", e.client.export(ctx, exportTraces, appendSpans(nil, spans)))
 	return nil
 }
@@ -45,6 +63,10 @@ func (e *spanExporter) Shutdown(context.Context) error {
 	e.client.close()
 	return nil
 }
+
+// pingAfter is how long a collector may say nothing on an HTTP/2 connection before
+// it is asked whether it is there, and then how long it may take to say so.
+const pingAfter = 15 * time.Second
 
 // A client speaks OTLP to one collector, over HTTP or over gRPC, which is HTTP/2
 // with a frame around the message and the status behind it.
@@ -61,6 +83,9 @@ func newClient(d *Destination) *client {
 		IdleConnTimeout:        2 * time.Minute,
 		Protocols:              new(http.Protocols),
 	}
+	// Of HTTP/2 one connection is kept, also when nothing comes back: a collector
+	// that went without a word would not be looked for elsewhere before TCP gives up.
+	transport.HTTP2 = &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingAfter}
 	if d.TLS != nil {
 		transport.TLSClientConfig = d.TLS
 	}
@@ -202,35 +227,98 @@ func httpStatus(resp *http.Response) error {
 	if resp.StatusCode/100 == 2 {
 		return nil
 	}
-	err := fmt.Errorf("the collector answered %d", resp.StatusCode)
+	return unlessLater(resp, fmt.Errorf("the collector answered %d", resp.StatusCode))
+}
+
+// unlessLater is err, made one that may pass when the status of HTTP says so. Those
+// statuses are the same where a proxy answers for a collector of gRPC (gRPC, "HTTP to
+// gRPC Status Code Mapping").
+func unlessLater(resp *http.Response, err error) error {
 	switch resp.StatusCode {
 	case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
-		seconds, _ := strconv.ParseUint(resp.Header.Get("Retry-After"), 10, 16)
-		return laterError{err, time.Duration(seconds) * time.Second}
+		return laterError{err, retryAfter(resp.Header.Get("Retry-After"), time.Now())}
 	}
 	return err
+}
+
+// retryAfter reads seconds or a date (RFC 9110 section 10.2.3), zero for neither.
+func retryAfter(v string, now time.Time) time.Duration {
+	if at, err := http.ParseTime(v); err == nil {
+		return max(at.Sub(now), 0)
+	}
+	seconds, _ := strconv.ParseUint(v, 10, 16) // what is more is as good as never
+	return time.Duration(seconds) * time.Second
 }
 
 // grpcStatus is the same of gRPC. A call that ends at once has its status in the
 // header.
 func grpcStatus(resp *http.Response) error {
-	code := resp.Trailer.Get("Grpc-Status")
-	if code == "" {
-		code = resp.Header.Get("Grpc-Status")
+	of := resp.Trailer
+	if of.Get("Grpc-Status") == "" {
+		of = resp.Header
 	}
+	code := of.Get("Grpc-Status")
 	switch code {
 	case "0":
 		return nil
 	case "":
-		return fmt.Errorf("the collector answered %d, and not by gRPC", resp.StatusCode)
+		return unlessLater(resp, fmt.Errorf("the collector answered %d, and not by gRPC", resp.StatusCode))
 	}
 	err := fmt.Errorf("the collector answered with the gRPC status %q", code)
+	after, told := retryDelay(of.Get("Grpc-Status-Details-Bin"))
 	switch code {
 	// CANCELLED, DEADLINE_EXCEEDED, ABORTED, OUT_OF_RANGE, UNAVAILABLE, DATA_LOSS.
 	case "1", "4", "10", "11", "14", "15":
-		return laterError{error: err}
+		return laterError{err, after}
+	case "8": // RESOURCE_EXHAUSTED passes when it is said when
+		if told {
+			return laterError{err, after}
+		}
 	}
 	return err
+}
+
+// retryDelay is how long a collector asks to be left alone (google.rpc.RetryInfo,
+// among the details of a google.rpc.Status), and whether it does.
+func retryDelay(details string) (d time.Duration, told bool) {
+	status, err := base64.RawStdEncoding.DecodeString(strings.TrimRight(details, "="))
+	if err != nil {
+		return 0, false
+	}
+	fields(status, func(num protowire.Number, _ uint64, detail []byte) {
+		if num != 3 {
+			return
+		}
+		var kind string
+		var value []byte
+		fields(detail, func(num protowire.Number, _ uint64, b []byte) {
+			switch num {
+			case 1:
+				kind = string(b)
+			case 2:
+				value = b
+			}
+		})
+		if !strings.HasSuffix(kind, "/google.rpc.RetryInfo") {
+			return
+		}
+		told = true
+		fields(value, func(num protowire.Number, _ uint64, delay []byte) {
+			if num != 1 {
+				return
+			}
+			d = 0
+			fields(delay, func(num protowire.Number, v uint64, _ []byte) {
+				switch num {
+				case 1: // seconds
+					d += time.Duration(min(v, math.MaxUint16)) * time.Second
+				case 2: // nanoseconds
+					d += time.Duration(min(v, uint64(time.Second)))
+				}
+			})
+		})
+	})
+	return d, told
 }
 
 // refused returns an error when the answer says that a part was not taken: it is

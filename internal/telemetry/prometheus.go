@@ -2,6 +2,7 @@ package telemetry
 
 import (
 	"bytes"
+	"cmp"
 	"net/http"
 	"slices"
 	"strconv"
@@ -29,20 +30,33 @@ func (s scrape) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
 	var page bytes.Buffer
-	p := exposition{&page}
+	p := exposition{&page, map[string]bool{}}
 	p.head("target_info", "gauge", "What this process is.")
 	p.sample("target_info", p.labels(m.Resource.Set(), "", ""), 1)
+	var all []metricdata.Metrics
 	for _, scope := range m.ScopeMetrics {
-		for _, metric := range scope.Metrics {
-			p.metric(metric)
-		}
+		all = append(all, scope.Metrics...)
+	}
+	// Two packages may measure the same, as both databases do, and the lines of a
+	// metric have to stand together.
+	slices.SortStableFunc(all, func(a, b metricdata.Metrics) int { return cmp.Compare(a.Name, b.Name) })
+	for _, metric := range all {
+		p.metric(metric)
 	}
 	_, _ = w.Write(page.Bytes()) // the reader has gone: nobody to tell
 }
 
-type exposition struct{ b *bytes.Buffer }
+type exposition struct {
+	b *bytes.Buffer
+	// begun are the metrics that have had their head, which comes once.
+	begun map[string]bool
+}
 
 func (p exposition) head(name, kind, about string) {
+	if p.begun[name] {
+		return
+	}
+	p.begun[name] = true
 	if about != "" {
 		p.b.WriteString("# HELP " + name + " " + escapedHelp.Replace(about) + "\n")
 	}
@@ -104,20 +118,41 @@ func histogram[N int64 | float64](p exposition, m metricdata.Metrics, points []m
 	}
 }
 
-// labels are the attributes, and one more label unless it has no name.
+// labels are the attributes, and one more label unless it has no name. Keys that
+// make the same name are one label with both values: a name that came twice would
+// have the whole page refused.
 func (p exposition) labels(set *attribute.Set, name, value string) string {
-	var pairs []string
-	for i := set.Iter(); i.Next(); {
+	var names, values []string
+	for i := set.Iter(); i.Next(); { // in the order of their keys
 		a := i.Attribute()
-		pairs = append(pairs, promWord(string(a.Key))+`="`+escapedLabel.Replace(a.Value.String())+`"`)
+		key, v := promLabel(string(a.Key)), strings.ToValidUTF8(a.Value.String(), "\uFFFD")
+		if at := slices.Index(names, key); at >= 0 {
+			values[at] += ";" + v
+			continue
+		}
+		names, values = append(names, key), append(values, v)
 	}
 	if name != "" {
-		pairs = append(pairs, name+`="`+value+`"`)
+		names, values = append(names, name), append(values, value)
 	}
-	if len(pairs) == 0 {
+	if len(names) == 0 {
 		return ""
 	}
+	pairs := make([]string, len(names))
+	for i := range names {
+		pairs[i] = names[i] + `="` + escapedLabel.Replace(values[i]) + `"`
+	}
 	return "{" + strings.Join(pairs, ",") + "}"
+}
+
+// promLabel is the name of a label there, which begins with no digit, nor with the
+// two underscores that are Prometheus' own.
+func promLabel(key string) string {
+	word := promWord(key)
+	if word == "" || word[0] >= '0' && word[0] <= '9' || strings.HasPrefix(word, "__") {
+		word = "key_" + word
+	}
+	return word
 }
 
 // promName is the name of a metric there.

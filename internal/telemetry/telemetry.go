@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -99,15 +100,29 @@ func (t *Telemetry) openTraces(c Config) {
 	if sampler == nil {
 		sampler = sdktrace.ParentBased(sdktrace.AlwaysSample())
 	}
+	// A span that is over waits in a queue. When the queue is full it is dropped:
+	// nobody waits for a collector.
+	exporter := &spanExporter{client: newClient(c.Traces), trouble: t.trouble, queue: uint64(c.Queue)}
 	t.traces = sdktrace.NewTracerProvider(
 		sdktrace.WithResource(t.resource),
 		sdktrace.WithSampler(sampler),
-		// A span that is over waits in a queue. When the queue is full it is
-		// dropped: nobody waits for a collector.
-		sdktrace.WithBatcher(&spanExporter{newClient(c.Traces), t.trouble},
+		sdktrace.WithSpanProcessor(counted{sdktrace.NewBatchSpanProcessor(exporter,
 			sdktrace.WithBatchTimeout(c.Delay), sdktrace.WithExportTimeout(c.Wait),
-			sdktrace.WithMaxQueueSize(c.Queue), sdktrace.WithMaxExportBatchSize(c.Batch)),
+			sdktrace.WithMaxQueueSize(c.Queue), sdktrace.WithMaxExportBatchSize(c.Batch)), &exporter.ended}),
 	)
+}
+
+// counted counts the spans that end.
+type counted struct {
+	sdktrace.SpanProcessor
+	ended *atomic.Uint64
+}
+
+func (c counted) OnEnd(s sdktrace.ReadOnlySpan) {
+	if s.SpanContext().IsSampled() { // others are not sent
+		c.ended.Add(1)
+	}
+	c.SpanProcessor.OnEnd(s)
 }
 
 func (t *Telemetry) openMetrics(c Config) {

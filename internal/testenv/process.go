@@ -12,6 +12,8 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
+
+	"github.com/gatehouse-id/gatehouse/internal/testenv/freeport"
 )
 
 // postgresSettings make a server fast, because nothing it holds is worth a
@@ -87,7 +89,7 @@ func postgresProcess() (private, error) {
 			return private{}, err
 		}
 	}
-	port, err := freePort()
+	port, _, err := freeport.Reserve() // until this process ends, and the server with it
 	if err != nil {
 		return private{}, err
 	}
@@ -142,7 +144,7 @@ func valkeyProcess() (private, error) {
 	if err != nil {
 		return private{}, err
 	}
-	port, err := freePort()
+	port, _, err := freeport.Reserve() // until this process ends, and the server with it
 	if err != nil {
 		return private{}, err
 	}
@@ -170,16 +172,4 @@ func valkeyBinary() (string, bool) {
 	}
 	major, err := strconv.Atoi(string(bytes.TrimSpace(m[1])))
 	return path, err == nil && major >= 7
-}
-
-// freePort returns a loopback port that was free a moment ago. Whoever takes
-// it first has another password, so a test never meets a stranger's server.
-func freePort() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	defer l.Close()
-	_, port, err := net.SplitHostPort(l.Addr().String())
-	return port, err
 }

@@ -13,12 +13,10 @@ package testenv
 import (
 	"cmp"
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"net/url"
 	"os"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -38,6 +36,9 @@ const (
 	// lease is how long a database of a Valkey server stays taken after its
 	// test has died.
 	lease = 30 * time.Second
+	// starts is how often a private server is started when it ends at once:
+	// another process may have taken its port.
+	starts = 3
 )
 
 var (
@@ -59,26 +60,14 @@ var (
 	})
 )
 
+// installPostgres is the advice to whom PostgreSQL is missing.
+const installPostgres = "install PostgreSQL 15 or later, or start Docker, or set " + postgresEnv + " to the URL of a server"
+
 // Postgres returns the URL of a fresh, empty database that is dropped when the
 // test ends.
 func Postgres(t testing.TB) string {
 	t.Helper()
-	server := give(t, postgresServer, "install PostgreSQL 15 or later, or start Docker, or set "+postgresEnv+" to the URL of a server")
-	u, err := url.Parse(server)
-	if err != nil {
-		t.Fatalf("testenv: %s: %v", postgresEnv, err)
-	}
-	name := "gatehouse_test_" + strings.ToLower(rand.Text()[:16])
-	if err := execPostgres(server, "create database "+name+" template template0"); err != nil {
-		t.Fatalf("testenv: create a database: %v", err)
-	}
-	t.Cleanup(func() {
-		if err := execPostgres(server, "drop database "+name+" with (force)"); err != nil {
-			t.Errorf("testenv: drop the database: %v", err)
-		}
-	})
-	u.Path = "/" + name
-	return u.String()
+	return fresh(t, give(t, postgresServer, installPostgres), "template0")
 }
 
 // Valkey returns the URL of an empty database on a Valkey server that no other
@@ -144,11 +133,16 @@ func open(env string, container func(context.Context) (string, error), process f
 	if os.Getenv(containersEnv) == "only" {
 		return "", fmt.Errorf("testenv: %s allows nothing but containers: %w", containersEnv, cmp.Or(refusal, errNoEngine))
 	}
-	p, err := process()
-	if errors.Is(err, errMissing) && refusal != nil {
-		return "", fmt.Errorf("%w (Docker answers, but: %w)", err, refusal)
+	for n := 1; ; n++ {
+		p, err := process()
+		if errors.Is(err, errMissing) && refusal != nil {
+			return "", fmt.Errorf("%w (Docker answers, but: %w)", err, refusal)
+		}
+		address, err := started(p, err, ping)
+		if n == starts || !errors.Is(err, errEnded) {
+			return address, err
+		}
 	}
-	return started(p, err, ping)
 }
 
 // started waits for a private server.
