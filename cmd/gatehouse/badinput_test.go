@@ -24,7 +24,7 @@ import (
 // what it says. Should it start, it is stopped.
 func served(t *testing.T, environ ...string) (code int, said string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	var log bytes.Buffer
 	code = run(ctx, []string{"serve"}, terminal{environ: environ, in: strings.NewReader(""), out: io.Discard, err: &log})

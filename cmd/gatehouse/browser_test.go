@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -14,6 +15,7 @@ import (
 	"sync"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/input"
@@ -24,7 +26,7 @@ import (
 
 const (
 	// patience is how long one step of a person may take, on a busy machine.
-	patience = 20 * time.Second
+	patience = time.Minute
 	password = "seventeen green lanterns"
 )
 
@@ -36,10 +38,24 @@ var (
 	laptop = size{1280, 900}
 )
 
-// chromium starts a browser that ends with the test, and returns the context
-// that its profiles are made of.
+// chromium returns the context that profiles of the browser are made of. There is
+// one browser for all tests, which the first of them starts.
 func chromium(t *testing.T) context.Context {
 	t.Helper()
+	ctx, err := theBrowser()
+	switch {
+	case errors.Is(err, exec.ErrNotFound) && os.Getenv("CI") != "true":
+		t.Skip(err)
+	case err != nil:
+		t.Fatal(err)
+	}
+	return ctx
+}
+
+// endBrowser ends the browser, if there is one. TestMain calls it.
+var endBrowser = func() {}
+
+var theBrowser = sync.OnceValues(func() (context.Context, error) {
 	var path string
 	for _, name := range []string{"chromium", "chromium-browser", "google-chrome", "headless-shell"} {
 		if found, err := exec.LookPath(name); err == nil {
@@ -47,11 +63,8 @@ func chromium(t *testing.T) context.Context {
 			break
 		}
 	}
-	switch {
-	case path == "" && os.Getenv("CI") == "true":
-		t.Fatal("there is no Chromium in PATH; .ci/install installs it")
-	case path == "":
-		t.Skip("there is no Chromium in PATH; .ci/install installs it")
+	if path == "" {
+		return nil, fmt.Errorf("there is no Chromium in PATH, which .ci/install installs: %w", exec.ErrNotFound)
 	}
 	options := append(chromedp.DefaultExecAllocatorOptions[:],
 		chromedp.ExecPath(path),
@@ -60,16 +73,20 @@ func chromium(t *testing.T) context.Context {
 		chromedp.Flag("disable-component-update", true),
 		// Going back is to ask the server, not to show a page kept in memory.
 		chromedp.Flag("disable-features", "Translate,BackForwardCache"),
+		// A process that starts on a busy machine is waited for, as everything is.
+		chromedp.WSURLReadTimeout(patience),
 	)
 	allocator, stop := chromedp.NewExecAllocator(context.Background(), options...)
-	t.Cleanup(stop)
-	ctx, stop := chromedp.NewContext(allocator)
-	t.Cleanup(stop)
-	if err := chromedp.Do(ctx); err != nil {
-		t.Fatalf("start Chromium: %v", err)
+	ctx, end := chromedp.NewContext(allocator)
+	endBrowser = func() {
+		end()
+		stop()
 	}
-	return ctx
-}
+	if err := chromedp.Do(ctx); err != nil {
+		return nil, fmt.Errorf("start Chromium: %w", err)
+	}
+	return ctx, nil
+})
 
 // A person sits at a window of a profile that nobody used before.
 type person struct {
@@ -205,19 +222,20 @@ func (p *person) reload()              { p.t.Helper(); p.load(chromedp.Reload())
 func (p *person) back()                { p.t.Helper(); p.load(chromedp.NavigateBack()) }
 func (p *person) forward()             { p.t.Helper(); p.load(chromedp.NavigateForward()) }
 
-// fill replaces what is in a field by typing.
+// fill replaces what is in a field by typing: the last key is pressed, and what is
+// before it is there at once, because each key takes time.
 func (p *person) fill(id, text string) {
 	p.t.Helper()
-	// Not chromedp's Clear and SendKeys: the second reads attributes of the field
-	// while the event of the first changes them.
-	p.do(chromedp.Focus(chromedp.ID(id)))
-	p.do(chromedp.Evaluate[chromedp.Void]("document.activeElement.select()"))
-	p.do(chromedp.KeyEvent(text))
+	_, last := utf8.DecodeLastRuneInString(text)
+	p.paste(id, text[:len(text)-last])
+	p.do(chromedp.KeyEvent(text[len(text)-last:]))
 }
 
 // paste replaces what is in a field at once, as from the clipboard.
 func (p *person) paste(id, text string) {
 	p.t.Helper()
+	// Not chromedp's Clear and SendKeys: the second reads attributes of the field
+	// while the event of the first changes them.
 	p.do(chromedp.Focus(chromedp.ID(id)))
 	p.do(chromedp.Evaluate[chromedp.Void]("document.activeElement.select()"))
 	p.do(chromedp.Func(func(ctx context.Context, _ *chromedp.Target) error {

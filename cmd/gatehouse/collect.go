@@ -20,8 +20,8 @@ const (
 	leastMemory = 88 << 20
 )
 
-// memoryGoal is how much Go may use, in bytes, when so much is alive, so much of
-// that has pointers, and so many passwords are hashed at once. Above leastMemory
+// memoryGoal is how much Go may use, in bytes, when so much is alive, stacks included,
+// so much of that has pointers, and so many passwords are hashed at once. Above leastMemory
 // there is room for as much again as has pointers, because by those goes what a
 // collection costs, and for half of the hashes. A hash's memory has none: by
 // collectPercent alone it would make room for four times as much garbage.
@@ -38,7 +38,10 @@ func paceCollections(environ []string, m memory) (stop func()) {
 			return func() {}
 		}
 	}
-	p := &pacer{most: m.limit, hashes: m.hashes, samples: []metrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/gc/scan/heap:bytes"}}}
+	p := &pacer{most: m.limit, hashes: m.hashes, samples: []metrics.Sample{
+		{Name: "/gc/heap/live:bytes"}, {Name: "/memory/classes/heap/stacks:bytes"}, // a connection that idles is mostly a stack
+		{Name: "/gc/scan/heap:bytes"}, {Name: "/gc/scan/stack:bytes"},
+	}}
 	if p.most == 0 {
 		p.most = math.MaxInt64
 	}
@@ -74,7 +77,8 @@ func (p *pacer) await() {
 // moment.
 func (p *pacer) set() {
 	metrics.Read(p.samples)
-	goal := min(p.most, memoryGoal(p.samples[0].Value.Uint64(), p.samples[1].Value.Uint64(), p.hashes))
+	n := func(i int) uint64 { return p.samples[i].Value.Uint64() }
+	goal := min(p.most, memoryGoal(n(0)+n(1), n(2)+n(3), p.hashes))
 	if change := goal - p.goal; 10*max(change, -change) > p.goal {
 		p.goal = goal
 		debug.SetMemoryLimit(goal)

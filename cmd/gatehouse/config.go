@@ -570,6 +570,10 @@ func parseConfig(environ []string) (Config, error) {
 	return c, errors.Join(wrong...)
 }
 
+// maxValue is how long the value of a key may be in a file. The certificates that a
+// system trusts, all of them, are a quarter of that.
+const maxValue = 1 << 20
+
 // read returns the setting's value, or its default.
 func (s setting) read(env map[string]string) (string, error) {
 	v, ok := env[s.key]
@@ -596,9 +600,12 @@ func (s setting) read(env map[string]string) (string, error) {
 		return "", fmt.Errorf("cannot be read from the file that %s_FILE names: %w", s.key, err)
 	}
 	defer func() { _ = f.Close() }() // only read
-	b, err := io.ReadAll(io.LimitReader(f, 64<<10))
+	b, err := io.ReadAll(io.LimitReader(f, maxValue+1))
 	if err != nil {
 		return "", fmt.Errorf("cannot be read from the file that %s_FILE names: %w", s.key, err)
+	}
+	if len(b) > maxValue { // half of it would be taken for the whole
+		return "", fmt.Errorf("is more than %d MiB in %s, the file that %s_FILE names; name the right file", maxValue>>20, name, s.key)
 	}
 	if v = strings.TrimSpace(string(b)); v == "" {
 		return "", fmt.Errorf("is empty: put the value into %s, the file that %s_FILE names", name, s.key)
@@ -705,9 +712,15 @@ func checkIssuer(v string) error {
 	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
 		return fmt.Errorf("must be an address such as https://id.example.org, not %q", v)
 	}
+	bare := u.Hostname()
+	if strings.Contains(bare, ":") {
+		bare = "[" + bare + "]"
+	}
 	switch {
 	case u.User != nil:
 		return errors.New("must not hold a user name or a password")
+	case strings.ContainsFunc(v, func(r rune) bool { return r > '~' }):
+		return fmt.Errorf("must be in ASCII: browsers write %s as xn--…, and so does whoever compares issuers", u.Hostname())
 	case v != strings.ToLower(v):
 		return fmt.Errorf("must be in lower case: write %s", strings.ToLower(v))
 	case u.Scheme == "http" && !loopback(u.Hostname()):
@@ -715,9 +728,17 @@ func checkIssuer(v string) error {
 	case u.Path != "" || u.RawQuery != "" || u.ForceQuery || strings.Contains(v, "#"):
 		return fmt.Errorf("must be scheme and host alone: write %s://%s", u.Scheme, u.Host)
 	case u.Scheme == "https" && u.Port() == "443", u.Scheme == "http" && u.Port() == "80", strings.HasSuffix(u.Host, ":"):
-		return fmt.Errorf("must not name the port that %s has anyway: write %s://%s", u.Scheme, u.Scheme, u.Hostname())
+		return fmt.Errorf("must not name the port that %s has anyway: write %s://%s", u.Scheme, u.Scheme, bare)
+	case u.Port() != "" && !isPort(u.Port()):
+		return fmt.Errorf("must name a port from 1 to 65535, as browsers write it, not %q", u.Port())
 	}
 	return nil
+}
+
+// isPort reports whether s is a port as it is written: without a zero before it.
+func isPort(s string) bool {
+	n, err := strconv.ParseUint(s, 10, 16)
+	return err == nil && n > 0 && s[0] != '0'
 }
 
 func checkAddr(v string) error {
@@ -749,6 +770,11 @@ func checkValkeyURL(v string) error {
 	u, err := url.Parse(v)
 	if err != nil || u.Host == "" || !slices.Contains([]string{"redis", "rediss", "valkey", "valkeys"}, u.Scheme) {
 		return errors.New("must be valkey://user:password@host:6379/0, or valkeys:// for TLS")
+	}
+	if number, ok := strings.CutPrefix(u.Path, "/"); ok {
+		if _, err := strconv.ParseUint(number, 10, 31); err != nil {
+			return errors.New("must end with the host, the port, or / and the number of a database: valkey://user:password@host:6379/0")
+		}
 	}
 	return nil
 }
@@ -875,18 +901,23 @@ func (c *Config) ownKey(name string, configured Secret, file string) ([]byte, er
 	b, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		if err := makeKey(path); err != nil {
-			return nil, err
+			return nil, c.unusable(err)
 		}
 		b, err = os.ReadFile(path)
 	}
 	if err != nil {
-		return nil, err
+		return nil, c.unusable(err)
 	}
 	key, err := parseKey(strings.TrimSpace(string(b)))
 	if err != nil {
 		return nil, fmt.Errorf("%s %w", path, err)
 	}
 	return []byte(key), nil
+}
+
+// unusable says what to do about a state directory in which that went wrong.
+func (c *Config) unusable(err error) error {
+	return fmt.Errorf("GATEHOUSE_STATE_DIR is %s, which cannot be used: %w; have this user read and write there, or set another", c.StateDir, err)
 }
 
 // makeKey puts a new key at path. Of two processes that start at once one

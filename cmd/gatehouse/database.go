@@ -118,7 +118,11 @@ func (o observer) openDatabase(ctx context.Context, c Config) (database, error) 
 	// Not the type *postgres.DB: a nil one would not be a nil database.
 	db, err := postgres.Options{Tracer: o.tracer, Meter: o.meter}.Open(ctx, string(c.DatabaseURL))
 	if err != nil {
-		return nil, fmt.Errorf("GATEHOUSE_DATABASE_URL does not lead to a database: %w", sentence{err})
+		err = fmt.Errorf("GATEHOUSE_DATABASE_URL does not lead to a database: %w", sentence{err})
+		if errors.Is(err, postgres.ErrAddress) {
+			err = usageError{err}
+		}
+		return nil, err
 	}
 	return db, nil
 }

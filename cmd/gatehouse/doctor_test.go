@@ -223,6 +223,18 @@ func TestDoctor(t *testing.T) {
 		t.Errorf("looked at\n%q, not\n%q", seen, want)
 	}
 
+	// A cache in front keeps metadata, with the time at which it came.
+	proxy.change.Store(&change{response: func(r *http.Response) {
+		r.Header.Set("Age", "3600")
+		r.Header.Set("Date", time.Now().Add(-time.Hour).UTC().Format(http.TimeFormat))
+	}})
+	for _, f := range examine(t.Context(), env, pool) {
+		if !f.OK {
+			t.Errorf("behind a cache %s is well, but: %s", f.Name, f.Seen)
+		}
+	}
+	proxy.change.Store(nil)
+
 	if _, code, said := examined(t, with(env, "GATEHOUSE_VALKEY_URL=valkey://127.0.0.1:1")); code != 1 || said != "gatehouse: doctor: 1 of 14 things are wrong\n" {
 		t.Errorf("a server that is not well: code %d, %s", code, said)
 	}

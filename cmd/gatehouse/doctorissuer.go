@@ -99,7 +99,9 @@ func (d *doctor) seeIssuer(ctx context.Context) []finding {
 		return notThere(bad("issuer", "nobody answers at %s: %v; start \"gatehouse serve\", or have the name and the proxy lead to it", d.config.URL, err), unseen("tls", "issuer"))
 	}
 	d.issuer.asked = time.Now()
-	d.issuer.date, _ = http.ParseTime(r.header.Get("Date")) // without one there is none to compare
+	if r.header.Get("Age") == "" { // which a cache adds (RFC 9111 section 5.1): the Date is of before
+		d.issuer.date, _ = http.ParseTime(r.header.Get("Date")) // without one there is none to compare
+	}
 	secured := d.seeTLS(r.tls)
 	var metadata struct {
 		Issuer  string `json:"issuer"`

@@ -31,7 +31,7 @@ func openSQLite(ctx context.Context, path string) (database, error) {
 	// Not the type *sqlite.DB: a nil one would not be a nil database.
 	db, err := sqlite.Open(ctx, path)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
 	return db, nil
 }

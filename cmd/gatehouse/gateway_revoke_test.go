@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -12,8 +13,9 @@ import (
 	"net/http"
 	"net/url"
 	"os"
-	"os/exec"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -73,10 +75,9 @@ func TestRevocationAtTheGateway(t *testing.T) {
 	}
 	stdin := func(t *testing.T, text string, args ...string) {
 		t.Helper()
-		cmd := exec.Command("gatehouse", args...)
-		cmd.Env, cmd.Stdin = g.env, strings.NewReader(text)
-		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Fatalf("gatehouse %v: %v\n%s", args, err, out)
+		var message bytes.Buffer
+		if code := run(t.Context(), args, terminal{g.env, strings.NewReader(text), io.Discard, &message}); code != 0 {
+			t.Fatalf("gatehouse %v ends with %d:\n%s", args, code, message.String())
 		}
 	}
 	jti := func(t *testing.T, a answer) string {
@@ -138,19 +139,16 @@ func TestRevocationAtTheGateway(t *testing.T) {
 			signIn(t)
 			a, _ := g.grant(t, cmp.Or(row.client, "notes"), cmp.Or(row.scope, "openid offline_access notes"))
 			for i := range g.urls {
-				if status := g.checkAt(t, i, a.AccessToken); status != http.StatusOK {
-					t.Fatalf("the token is answered %d before, at %s", status, g.at(i))
-				}
+				await(t, "the token is good before, at "+g.at(i), func() bool { return g.checkAt(t, i, a.AccessToken) == http.StatusOK })
 			}
 			row.end(t, a)
-			start := time.Now()
+			told, lag := time.Now(), time.Duration(0)
 			for i := range g.urls {
-				await(t, "it is refused at "+g.at(i), func() bool { return g.checkAt(t, i, a.AccessToken) == http.StatusUnauthorized })
+				lag = max(lag, untilRefused(t, "the token at "+g.at(i), told, func() int { return g.checkAt(t, i, a.AccessToken) }))
 			}
-			took := time.Since(start)
-			t.Logf("refused by both %v after it was told", took.Round(time.Millisecond))
-			if took > 5*time.Second {
-				t.Errorf("it took %v", took)
+			t.Logf("let in for %v after it was told", lag.Round(time.Millisecond))
+			if lag > 5*time.Second {
+				t.Errorf("it was let in for %v", lag)
 			}
 		})
 	}
@@ -224,16 +222,18 @@ func (l *line) hangUp() {
 }
 
 // TestRevocationLag measures how long a revoked token is still let in, at NGINX
-// and at Envoy's external authorization, when another server revoked it. With
-// GATEHOUSE_TEST_SLOW it does so 200 times, and keeps Valkey away for 30 s.
+// and at Envoy's external authorization, when another server revoked it: until the
+// last request that was let in began. With GATEHOUSE_TEST_SLOW it does so 200
+// times, and keeps Valkey away for 30 s.
 func TestRevocationLag(t *testing.T) {
+	t.Parallel()
 	slow := os.Getenv("GATEHOUSE_TEST_SLOW") != ""
 	rounds, away := 20, 6*time.Second
 	if slow {
 		rounds, away = 200, 30*time.Second
 	}
 	cable := &line{}
-	g := newGuarded(t, 2, cable.through)
+	g := newGuarded(t, 2, cable.through, func(t *testing.T, c *cluster) { c.metrics = "127.0.0.1:" + freePort(t) })
 	nginx := gateways()[0]
 	base := nginx.start(t, addresses{gatehouse: g.addr(0), api: newBackend(t).addr()})
 	conn, err := grpc.NewClient(g.grpc[0], grpc.WithTransportCredentials(insecure.NewCredentials()))
@@ -283,6 +283,25 @@ func TestRevocationLag(t *testing.T) {
 			}
 		}
 	}
+	// turns is how often the server that is asked has read what was revoked.
+	turns := func(t *testing.T) int {
+		t.Helper()
+		resp, err := g.http.Get("http://" + g.metrics + "/metrics")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = resp.Body.Close() }()
+		page, err := io.ReadAll(resp.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m := regexp.MustCompile(`(?m)^gatehouse_denylist_turns_total\{.*outcome="ok".*\} (\d+)$`).FindSubmatch(page)
+		if m == nil {
+			t.Fatalf("turns are not among\n%s", page)
+		}
+		n, _ := strconv.Atoi(string(m[1])) // digits
+		return n
+	}
 	// measure revokes one token after another at the other server and returns how
 	// long each was still let in after that was answered. It waits in between: who
 	// revokes just when the last one was noticed always meets the same moment of the
@@ -292,14 +311,21 @@ func TestRevocationLag(t *testing.T) {
 		lags := make([]time.Duration, 0, rounds)
 		for range rounds {
 			token := g.robot(t, "notes", notesAPI)
-			if !open(token) {
-				t.Fatal("a good token is refused")
-			}
+			await(t, "a good token is let in", func() bool { return open(token) })
 			<-time.After(rand.N(pause))
 			revoke(t, token)
-			start := time.Now()
-			await(t, "it is refused", func() bool { return !open(token) })
-			lags = append(lags, time.Since(start))
+			told, lag, before := time.Now(), time.Duration(0), turns(t)
+			await(t, "it is refused", func() bool {
+				taken, asked := turns(t)-before, time.Now()
+				if !open(token) {
+					return true
+				}
+				if lag = asked.Sub(told); taken > 1 { // the second began after the revocation
+					t.Fatalf("sec-Q3: it is let in %v and %d turns after the revocation", lag, taken)
+				}
+				return false
+			})
+			lags = append(lags, lag)
 		}
 		return lags
 	}
@@ -308,7 +334,9 @@ func TestRevocationLag(t *testing.T) {
 		slices.Sort(lags)
 		p50, p99 := lags[len(lags)/2], lags[(len(lags)*99)/100]
 		t.Logf("%d revocations: p50 %v, p99 %v, at most %v", len(lags), p50.Round(100*time.Microsecond), p99.Round(100*time.Microsecond), lags[len(lags)-1].Round(100*time.Microsecond))
-		if p50 >= time.Second || p99 >= 5*time.Second {
+		// A turn a second is what half of them take at most, where the machine has the
+		// time for one.
+		if slow && p50 >= time.Second || p99 >= 5*time.Second {
 			t.Errorf("p50 is %v and p99 %v, not below 1 s and 5 s", p50, p99)
 		}
 	}

@@ -333,6 +333,7 @@ func TestGRPCEndsInOrder(t *testing.T) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
+		defer stop()
 		for {
 			_, err := client.Login(context.Background(), &authv1.LoginRequest{Email: strings.ToLower(rand.Text()) + "@example.com", Password: "river lantern mosaic"})
 			switch status.Code(err) {

@@ -14,6 +14,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -176,19 +177,25 @@ func (c *cluster) shown(t *testing.T, client string) map[string]noticeRecord {
 	return by
 }
 
-// noticeEvents counts the audit events of a client's notices by outcome.
-func noticeEvents(t *testing.T, sql storage.SQL, client string) map[string]int {
+// noticeEvents counts the audit events of a client's notices by outcome, when
+// there are as many as notices have ended: an event follows its notice.
+func noticeEvents(t *testing.T, sql storage.SQL, client string, ended int) (n map[string]int) {
 	t.Helper()
-	events, err := sql.ListEvents(t.Context(), "", 500)
-	if err != nil {
-		t.Fatal(err)
-	}
-	n := map[string]int{}
-	for _, e := range events {
-		if e.Kind == "logout.notice" && e.ClientID == client {
-			n[e.Outcome]++
+	await(t, "the events are kept", func() bool {
+		events, err := sql.ListEvents(t.Context(), "", 500)
+		if err != nil {
+			t.Fatal(err)
 		}
-	}
+		n = map[string]int{}
+		all := 0
+		for _, e := range events {
+			if e.Kind == "logout.notice" && e.ClientID == client {
+				n[e.Outcome]++
+				all++
+			}
+		}
+		return all >= ended
+	})
 	return n
 }
 
@@ -196,7 +203,7 @@ func noticeEvents(t *testing.T, sql storage.SQL, client string) map[string]int {
 // should.
 func TestBackchannel(t *testing.T) {
 	t.Parallel()
-	good, dead, broken := newBackchannel(t), newBackchannel(t), newBackchannel(t)
+	good, dead, late, broken, leaving := newBackchannel(t), newBackchannel(t), newBackchannel(t), newBackchannel(t), newBackchannel(t)
 	gone := make(chan struct{})
 	t.Cleanup(func() { close(gone) }) // before the server closes, which waits
 	dead.does(func(_ http.ResponseWriter, r *http.Request) {
@@ -206,10 +213,10 @@ func TestBackchannel(t *testing.T) {
 		}
 	})
 	c := embedded(t)
-	c.mayReach(good, dead, broken)
-	c.leaver(t, "good", good)
-	c.leaver(t, "dead", dead)
-	c.leaver(t, "broken", broken)
+	c.mayReach(good, dead, late, broken, leaving)
+	for id, app := range map[string]*backchannel{"good": good, "dead": dead, "late": late, "broken": broken, "leaving": leaving} {
+		c.leaver(t, id, app)
+	}
 	c.start(t)
 	sql := c.open(t)
 	b := c.signIn(t, "ada@example.org")
@@ -224,6 +231,23 @@ func TestBackchannel(t *testing.T) {
 		}
 		return at
 	}
+	became := func(id string) noticeRecord {
+		n, err := sql.Notice(t.Context(), id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return recordOfNotice(n)
+	}
+	// What takes pauses begins first.
+	var tries atomic.Int32
+	late.does(func(w http.ResponseWriter, _ *http.Request) {
+		if tries.Add(1) < 3 {
+			http.Error(w, "not now", http.StatusInternalServerError)
+		}
+	})
+	lateID := endSessionAt(t, sql, user, "late", now())
+	broken.does(func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "canary", http.StatusBadGateway) })
+	brokenID := endSessionAt(t, sql, user, "broken", now().Add(-storage.NoticeDeadline+4*time.Second))
 
 	t.Run("sec-G4 one dead app delays neither the person nor the others", func(t *testing.T) {
 		for range 100 { // three times as many as are told at a time
@@ -232,69 +256,88 @@ func TestBackchannel(t *testing.T) {
 		await(t, "the dead app is tried", func() bool { return len(dead.told()) > 0 })
 		hint := c.hint(t, b, "good")
 		c.hint(t, b, "dead")
+		// The good app answers when the person is back.
+		back := make(chan struct{})
+		var waited atomic.Bool
+		good.does(func(_ http.ResponseWriter, r *http.Request) {
+			select {
+			case <-back:
+			case <-r.Context().Done():
+				waited.Store(true)
+			}
+		})
 		before, start := len(good.told()), time.Now()
 		b.app = nil
 		b.open(c.at(0) + "/logout?" + url.Values{"id_token_hint": {hint}, "post_logout_redirect_uri": {bye}}.Encode())
-		if took := time.Since(start); b.app == nil || took > 2*time.Second {
-			t.Errorf("the person was sent to %v after %v", b.app, took)
+		t.Logf("the person was sent back after %v", time.Since(start).Round(time.Millisecond))
+		close(back)
+		if b.app == nil || waited.Load() {
+			t.Errorf("the person was sent to %v, having waited for the app: %v", b.app, waited.Load())
 		}
 		await(t, "the good app is told", func() bool { return len(good.told()) > before })
+		tries := len(dead.told())
 		t.Logf("the good app was told after %v, with 101 notices waiting for the dead one, which was asked %d times",
-			time.Since(start).Round(time.Millisecond), len(dead.told()))
-		if took := time.Since(start); took > 5*time.Second {
-			t.Errorf("the good app was told after %v", took)
+			time.Since(start).Round(time.Millisecond), tries)
+		// Some were before anything was known of it. Pauses double, so that few more
+		// come however long a busy machine takes.
+		if tries > 3*laneWidth {
+			t.Errorf("the good app was told when the dead one had been asked %d times", tries)
 		}
 		sid, _ := claimsOf(t, hint)["sid"].(string)
-		await(t, "an operator sees that it was", func() bool { return c.shown(t, "good")[sid+".good"].Status == "delivered" })
-		if s := c.shown(t, "dead")[sid+".dead"]; s.Status != "waiting" {
-			t.Errorf("for the dead app it is %+v", s)
+		await(t, "it is kept that it was", func() bool { return became(sid+".good").Status == "delivered" })
+		if s := c.shown(t, "good")[sid+".good"]; s.Status != "delivered" {
+			t.Errorf("of the good app an operator sees %+v", s)
 		}
-		if n := noticeEvents(t, sql, "good"); n["ok"] != 1 || n["failed"] != 0 {
+		if s := c.shown(t, "dead")[sid+".dead"]; s.Status != "waiting" {
+			t.Errorf("of the dead app an operator sees %+v", s)
+		}
+		if n := noticeEvents(t, sql, "good", 1); n["ok"] != 1 || n["failed"] != 0 {
 			t.Errorf("the events are %v", n)
 		}
 	})
 	t.Run("an app that answers 500 for a while is told when it does not", func(t *testing.T) {
-		var tries int
-		broken.does(func(w http.ResponseWriter, _ *http.Request) {
-			if tries++; tries < 3 {
-				http.Error(w, "not now", http.StatusInternalServerError)
-			}
-		})
-		id := endSessionAt(t, sql, user, "broken", now())
-		await(t, "it is told", func() bool { return c.shown(t, "broken")[id].Status == "delivered" })
-		got := broken.told()
+		await(t, "it is told", func() bool { return became(lateID).Status == "delivered" })
+		got := late.told()
 		if len(got) != 3 || got[0] == got[1] || claimsOf(t, got[0])["jti"] == claimsOf(t, got[2])["jti"] {
 			t.Errorf("%d tries, with tokens of their own: %v", len(got), got)
 		}
-		out := string(c.command(t, "client", "show", "broken"))
-		if !strings.Contains(out, "logout of "+strings.TrimSuffix(id, ".broken")) || !strings.Contains(out, "delivered at 2") {
+		out := string(c.command(t, "client", "show", "late"))
+		if !strings.Contains(out, "logout of "+strings.TrimSuffix(lateID, ".late")) || !strings.Contains(out, "delivered at 2") {
 			t.Errorf("client show says\n%s", out)
 		}
 	})
 	t.Run("what nobody took within two hours is given up, and says why", func(t *testing.T) {
-		broken.does(func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "canary", http.StatusBadGateway) })
-		id := endSessionAt(t, sql, user, "broken", now().Add(-storage.NoticeDeadline+4*time.Second))
-		await(t, "it is given up", func() bool { return c.shown(t, "broken")[id].Status == "failed" })
-		n := c.shown(t, "broken")[id]
+		await(t, "it is given up", func() bool { return became(brokenID).Status == "failed" })
+		failed := 1
+		for left := 8 * time.Second; len(broken.told()) == 0 && left < time.Minute; left *= 2 {
+			// The machine was too busy to try it in what was left of the two hours.
+			brokenID = endSessionAt(t, sql, user, "broken", now().Add(-storage.NoticeDeadline+left))
+			await(t, "it is given up", func() bool { return became(brokenID).Status == "failed" })
+			failed++
+		}
+		n := c.shown(t, "broken")[brokenID]
 		if n.Failure != "the client answered with the status 502" || n.At == nil {
 			t.Errorf("it is %+v", n)
 		}
-		if got := noticeEvents(t, sql, "broken"); got["failed"] != 1 {
+		if got := noticeEvents(t, sql, "broken", failed); got["failed"] != failed {
 			t.Errorf("the events are %v", got)
 		}
 	})
 	t.Run("an app that is gone is told nothing", func(t *testing.T) {
-		app, err := sql.Client(t.Context(), "broken")
+		leaving.does(func(w http.ResponseWriter, _ *http.Request) {
+			http.Error(w, "still here", http.StatusInternalServerError)
+		})
+		app, err := sql.Client(t.Context(), "leaving")
 		if err != nil {
 			t.Fatal(err)
 		}
-		id := endSessionAt(t, sql, user, "broken", now())
+		id := endSessionAt(t, sql, user, "leaving", now())
 		app.Metadata.BackchannelLogoutURI = ""
 		if err := sql.UpdateClient(t.Context(), app); err != nil {
 			t.Fatal(err)
 		}
-		await(t, "it is given up", func() bool { return c.shown(t, "broken")[id].Status == "failed" })
-		if n := c.shown(t, "broken")[id]; n.Failure != "the client has no back-channel logout URI any more" {
+		await(t, "it is given up", func() bool { return became(id).Status == "failed" })
+		if n := c.shown(t, "leaving")[id]; n.Failure != "the client has no back-channel logout URI any more" {
 			t.Errorf("it is %+v", n)
 		}
 	})
@@ -318,24 +361,37 @@ func TestBackchannelCrash(t *testing.T) {
 	hint := c.hint(t, b, "notes")
 	sid, _ := claimsOf(t, hint)["sid"].(string)
 	b.app = nil
+	began := time.Now()
 	b.open(c.at(0) + "/logout?" + url.Values{"id_token_hint": {hint}, "post_logout_redirect_uri": {bye}}.Encode())
+	if time.Since(began) > 2*time.Second {
+		for len(asked) > 0 { // that try may have been given up; another comes
+			<-asked
+		}
+	}
 	select {
 	case <-asked:
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("the app was not told")
 	}
 	for _, p := range c.servers {
 		p.kill()
 	}
+	before := len(rp.told())
 	rp.does(nil)
 	endLeases(t, c.valkeyURL, "notices")
 	c.start(t)
-	await(t, "the app is told again", func() bool { return len(rp.told()) >= 2 })
-	await(t, "and an operator sees it", func() bool { return c.shown(t, "notes")[sid+".notes"].Status == "delivered" })
-	if got := rp.told(); len(got) != 2 || claimsOf(t, got[1])["sid"] != sid {
-		t.Errorf("told %d times", len(got))
+	await(t, "the app is told again", func() bool { return len(rp.told()) > before })
+	await(t, "and it is kept", func() bool {
+		n, err := sql.Notice(t.Context(), sid+".notes")
+		return err == nil && !n.DeliveredAt.IsZero()
+	})
+	if s := c.shown(t, "notes")[sid+".notes"]; s.Status != "delivered" {
+		t.Errorf("an operator sees %+v", s)
 	}
-	if n := noticeEvents(t, sql, "notes"); n["ok"] != 1 {
+	if got := rp.told(); len(got) != before+1 || claimsOf(t, got[before])["sid"] != sid {
+		t.Errorf("told %d times, %d of them before the crash", len(got), before)
+	}
+	if n := noticeEvents(t, sql, "notes", 1); n["ok"] != 1 {
 		t.Errorf("the events are %v", n)
 	}
 	t.Run("sec-G5 sec-Q3 the old session is refused at every server", func(t *testing.T) {

@@ -289,9 +289,7 @@ func TestMailTestByTheWorker(t *testing.T) {
 			if code, out, errs := typed(ctx, environ, "mail", "retry", "--all"); code != 0 || out != ids[0]+"\n"+ids[2]+"\n" {
 				t.Errorf("code %d: %q %s", code, out, errs)
 			}
-			for deadline := time.Now().Add(10 * time.Second); len(p.taken()) < 3 && time.Now().Before(deadline); {
-				time.Sleep(10 * time.Millisecond)
-			}
+			await(t, "three letters are delivered", func() bool { return len(p.taken()) >= 3 })
 		})
 		if n := len(p.taken()); n != 3 {
 			t.Errorf("%d letters were delivered, want 3", n)

@@ -44,7 +44,11 @@ func (s *server) purge(ctx context.Context) error {
 			return nil
 		case <-time.After(wait):
 		}
-		if err := s.purgeOnce(ctx); err != nil && ctx.Err() == nil {
+		// A database that went without a word is not waited for until TCP gives up.
+		within, cancel := context.WithTimeout(ctx, 2*purgeTime)
+		err := s.purgeOnce(within)
+		cancel()
+		if err != nil && ctx.Err() == nil {
 			s.log.WarnContext(ctx, "what has ended was not removed", "err", err)
 		}
 		if skew := s.clock.Offset().Abs(); skew > storage.MaxSkew {

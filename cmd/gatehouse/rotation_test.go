@@ -71,14 +71,14 @@ func TestRotation(t *testing.T) {
 				break
 			}
 		}
+		await(t, "there was traffic", func() bool {
+			return t.Failed() || tr.issued.Load() >= int64(10*rotations) && tr.verified.Load() >= int64(100*rotations)
+		})
 		stop()
 		published := len(tr.caches[0].fresh(t))
 		t.Logf("%d rotations, %d tokens, %d verifications; %d keys are published", rotations, tr.issued.Load(), tr.verified.Load(), published)
 		if published != 2*(rotations+1) {
 			t.Errorf("%d keys are published, want two of each rotation and those before", published)
-		}
-		if tr.issued.Load() < int64(10*rotations) || tr.verified.Load() < 10*tr.issued.Load() {
-			t.Error("that is no traffic")
 		}
 	})
 	if t.Failed() {
@@ -123,17 +123,11 @@ func TestEmergency(t *testing.T) {
 	before := (&cachedKeys{url: c.at(0) + "/jwks"}).fresh(t)
 
 	c.command(t, "keys", "rotate", "--emergency")
-	done := time.Now()
-	await(t, "every server refuses what the old keys signed", func() bool {
-		for i := range c.urls {
-			if c.userinfo(t, i, old.AccessToken) != http.StatusUnauthorized {
-				return false
-			}
-		}
-		return true
-	})
-	lag := time.Since(done)
-	t.Logf("refused everywhere after %v", lag.Round(time.Millisecond))
+	done, lag := time.Now(), time.Duration(0)
+	for i := range c.urls {
+		lag = max(lag, untilRefused(t, "what the old keys signed at "+c.at(i), done, func() int { return c.userinfo(t, i, old.AccessToken) }))
+	}
+	t.Logf("accepted for %v", lag.Round(time.Millisecond))
 	if lag > 5*time.Second {
 		t.Errorf("sec-N2: what the old keys signed is accepted for %v", lag)
 	}
@@ -267,6 +261,7 @@ func (tr *traffic) start(t *testing.T) (stop func()) {
 				}
 				tr.issued.Add(3)
 				tr.verify(t, i, s)
+				time.Sleep(50 * time.Millisecond) // others have tests too
 			}
 		})
 	}
@@ -282,7 +277,7 @@ func (tr *traffic) start(t *testing.T) (stop func()) {
 			if token != "" {
 				tr.everywhere(t, token)
 			}
-			time.Sleep(5 * time.Millisecond)
+			time.Sleep(20 * time.Millisecond)
 		}
 	})
 	stop = sync.OnceFunc(func() {

@@ -6,14 +6,19 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"io"
+	"log"
 	"maps"
 	"net/http"
 	"net/url"
 	"os"
+	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -21,12 +26,47 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
+// TestMain has this binary be the command where somebody runs it by that name,
+// which the tests have in PATH.
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"gatehouse": main})
+	if filepath.Base(os.Args[0]) == "gatehouse" {
+		main() // which exits
+	}
+	dir, err := os.MkdirTemp("", "gatehouse-path-")
+	if err != nil {
+		log.Fatal(err)
+	}
+	self, err := os.Executable()
+	if err == nil {
+		err = os.Symlink(self, filepath.Join(dir, "gatehouse"))
+	}
+	if err == nil {
+		err = os.Setenv("PATH", dir+string(filepath.ListSeparator)+os.Getenv("PATH"))
+	}
+	if err != nil {
+		log.Fatal(err)
+	}
+	// Much that is tested here waits: for a time to pass, for another process. Who
+	// says -parallel has it otherwise: Run reads the flags.
+	if err := flag.Set("test.parallel", strconv.Itoa(runtime.GOMAXPROCS(0)+1)); err != nil {
+		log.Fatal(err)
+	}
+	code := m.Run()
+	endBrowser()
+	_ = os.RemoveAll(dir)
+	if err := migrated.Drop(); err != nil {
+		log.Print(err)
+	}
+	os.Exit(code)
 }
 
 // TestScripts runs what an operator or an app could type. Beside testscript's
 // own commands there are:
+//
+//	gatehouse ARGUMENTS...
+//
+// runs the command in this process, where it does not have to start and reads the
+// same of the environment; exec runs it as a process.
 //
 //	http [-H header]... [-u id:secret] METHOD PATH [name=value]...
 //
@@ -57,9 +97,9 @@ func TestMain(m *testing.M) {
 // environment variable NAME to its id.
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
-		Dir:                 "testdata",
-		RequireExplicitExec: true,
+		Dir: "testdata",
 		Setup: func(e *testscript.Env) error {
+			e.Setenv("GORACE", "atexit_sleep_ms=0") // or the race detector has each process wait for a second at its end
 			e.Setenv("GATEHOUSE_STATE_DIR", e.WorkDir+"/state")
 			e.Setenv("GATEHOUSE_ADDR", "localhost:"+freePort(t))
 			e.Values[running{}] = new(bool)
@@ -67,6 +107,8 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"gatehouse": gatehouseCommand,
+
 			"http":   httpCommand,
 			"until":  untilCommand,
 			"json":   jsonCommand,
@@ -75,6 +117,13 @@ func TestScripts(t *testing.T) {
 			"letter": letterCommand,
 		},
 	})
+}
+
+func gatehouseCommand(ts *testscript.TestScript, neg bool, args []string) {
+	code := run(context.Background(), args, terminal{environment(ts), strings.NewReader(""), ts.Stdout(), ts.Stderr()})
+	if (code != 0) != neg {
+		ts.Fatalf("the exit code is %d", code)
+	}
 }
 
 // environment is what a command started by the script would see.
@@ -111,7 +160,7 @@ func serveOnce(ts *testscript.TestScript) {
 		ts.Logf("the server's log:\n%s", log.String())
 	})
 	base := "http://" + ts.Getenv("GATEHOUSE_ADDR")
-	for deadline := started.Add(30 * time.Second); time.Now().Before(deadline); {
+	for deadline := started.Add(time.Minute); time.Now().Before(deadline); {
 		select {
 		case c := <-code:
 			code <- c
@@ -125,7 +174,7 @@ func serveOnce(ts *testscript.TestScript) {
 			return
 		}
 	}
-	ts.Fatalf("the server did not answer within 30 s")
+	ts.Fatalf("the server did not answer within a minute")
 }
 
 func httpCommand(ts *testscript.TestScript, neg bool, args []string) {
@@ -177,11 +226,23 @@ func httpCommand(ts *testscript.TestScript, neg bool, args []string) {
 		req.SetBasicAuth(url.QueryEscape(user.Username()), url.QueryEscape(secret))
 	}
 	client := http.Client{
-		Timeout:       30 * time.Second,
+		Timeout:       time.Minute,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	resp, err := client.Do(req)
 	ts.Check(err)
+	// The server gives its Valkey a moment, which may not be enough on a busy machine.
+	// It says then to try again.
+	for tries := 0; resp.StatusCode == http.StatusServiceUnavailable && resp.Header.Get("Retry-After") != "" && tries < 300; tries++ {
+		_ = resp.Body.Close()
+		<-time.After(100 * time.Millisecond)
+		if req.GetBody != nil {
+			req.Body, err = req.GetBody()
+			ts.Check(err)
+		}
+		resp, err = client.Do(req)
+		ts.Check(err)
+	}
 	defer func() { _ = resp.Body.Close() }()
 	content, err := io.ReadAll(resp.Body)
 	ts.Check(err)
@@ -203,13 +264,13 @@ func untilCommand(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("usage: until PATTERN ARGUMENTS OF HTTP...")
 	}
 	want := regexp.MustCompile("(?m)" + args[0])
-	for deadline := time.Now().Add(10 * time.Second); ; <-time.After(50 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); ; <-time.After(50 * time.Millisecond) {
 		httpCommand(ts, false, args[1:])
 		if want.MatchString(ts.ReadFile("resp")) {
 			return
 		}
 		if time.Now().After(deadline) {
-			ts.Fatalf("no answer matches %s after 10 s", args[0])
+			ts.Fatalf("no answer matches %s after a minute", args[0])
 		}
 	}
 }

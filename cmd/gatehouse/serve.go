@@ -57,6 +57,11 @@ func serveCommand() command {
 				}
 				defer paceCollections(t.environ, c.memory)()
 				s, err := build(ctx, c, log, t.out)
+				if err != nil && ctx.Err() != nil {
+					// What could not be done because of that is nobody's fault.
+					log.Info("told to stop before the start was over")
+					return nil
+				}
 				if err != nil {
 					return err
 				}
@@ -90,6 +95,8 @@ type server struct {
 	ready     atomic.Bool
 	readiness *readiness
 	cleanup   cleanup
+	// opened is when denylist had read what was revoked.
+	opened time.Time
 	// jobs run from start to end, beside the requests.
 	jobs []func(context.Context) error
 	// closers are run in reverse.
@@ -169,6 +176,7 @@ func build(ctx context.Context, c Config, log *slog.Logger, out io.Writer) (_ *s
 	if s.denylist, err = denylist.New(ctx, denylist.Config{Revocations: s.sql, Fast: s.volatile, Now: s.clock.Now, Log: log, Meter: s.telemetry.Meter("denylist")}); err != nil {
 		return nil, err
 	}
+	s.opened = time.Now()
 	if err := s.measure(s.telemetry.Meter("cmd/gatehouse")); err != nil {
 		return nil, err
 	}
@@ -304,7 +312,11 @@ func openValkey(ctx context.Context, c Config) (*valkey.DB, error) {
 	}
 	db, err := valkey.Open(ctx, string(c.ValkeyURL))
 	if err != nil {
-		return nil, fmt.Errorf("GATEHOUSE_VALKEY_URL does not lead to a server: %w", err)
+		err = fmt.Errorf("GATEHOUSE_VALKEY_URL does not lead to a server: %w", err)
+		if errors.Is(err, valkey.ErrAddress) {
+			err = usageError{err}
+		}
+		return nil, err
 	}
 	return db, nil
 }
@@ -346,16 +358,17 @@ const (
 // then the jobs end, then the connections close.
 func (s *server) Run(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, s.close()) }()
-	listeners, err := listen(ctx, "GATEHOUSE_ADDR", s.config.Addr)
+	opening := context.WithoutCancel(ctx) // who is told to stop now stops as below
+	listeners, err := listen(opening, "GATEHOUSE_ADDR", s.config.Addr)
 	if err != nil {
 		return err
 	}
-	calls, err := s.listenGRPC(ctx)
+	calls, err := s.listenGRPC(opening)
 	if err != nil {
 		closeAll(listeners)
 		return err
 	}
-	scrapes, err := s.listenMetrics(ctx)
+	scrapes, err := s.listenMetrics(opening)
 	if err != nil {
 		closeAll(append(listeners, calls...))
 		return err
@@ -364,6 +377,12 @@ func (s *server) Run(ctx context.Context) (err error) {
 	jobs, stopJobs := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopJobs()
 
+	// Where it took long to start, what was revoked is read again before anybody may
+	// ask about a token. An error is told by the job that does so from now on.
+	if time.Since(s.opened) > storage.TailEvery {
+		_ = s.denylist.Follow(ctx)
+	}
+	s.ready.Store(true) // before anything that may end it
 	g, ending := errgroup.WithContext(ctx)
 	for _, l := range listeners {
 		g.Go(func() error { return serving(serveHTTP(srv, l)) })
@@ -377,6 +396,7 @@ func (s *server) Run(ctx context.Context) (err error) {
 	for _, l := range scrapes {
 		g.Go(func() error { return s.telemetry.Scrape(jobs, l) })
 	}
+	s.ready.Store(true) // before it can be taken back
 	g.Go(func() error {
 		<-ending.Done()
 		defer stopJobs()
@@ -397,7 +417,6 @@ func (s *server) Run(ctx context.Context) (err error) {
 		}
 		return <-stopped
 	})
-	s.ready.Store(true)
 	s.announce()
 	// What it took to start is given back when the first requests have their answer.
 	time.AfterFunc(time.Second, debug.FreeOSMemory)

@@ -59,9 +59,9 @@ func get(h http.Handler, path string) *httptest.ResponseRecorder {
 // await asks until ok, and fails the test when that takes too long.
 func await(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !ok(); {
+	for deadline := time.Now().Add(time.Minute); !ok(); {
 		if time.Now().After(deadline) {
-			t.Fatalf("still not so after 20 s: %s", what)
+			t.Fatalf("still not so after a minute: %s", what)
 		}
 		<-time.After(5 * time.Millisecond)
 	}

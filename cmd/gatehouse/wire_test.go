@@ -30,7 +30,7 @@ func newWire(t *testing.T, address string) (*wire, string) {
 		t.Fatal(err)
 	}
 	l := &wire{to: u.Host, conns: map[net.Conn]bool{}, quiet: make(chan struct{})}
-	if l.listener, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
+	if l.listener, err = net.Listen("tcp", "127.0.0.1:"+freePort(t)); err != nil { // which mend finds free again
 		t.Fatal(err)
 	}
 	u.Host = l.listener.Addr().String()

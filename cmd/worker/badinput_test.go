@@ -66,7 +66,7 @@ func TestWrongValues(t *testing.T) {
 					}
 				}
 				environ = append(environ, strings.Split(tt.env, "\n")...)
-				ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 				defer cancel()
 				var log bytes.Buffer
 				err := run(ctx, nil, environ, io.Discard, &log)

@@ -139,7 +139,12 @@ func run(ctx context.Context, args, environ []string, out, log io.Writer) error 
 		g.Go(func() error { return watched.Scrape(running, l) })
 	}
 	logger.InfoContext(ctx, "sending letters")
-	g.Go(func() error { return worker.Run(running) })
+	g.Go(func() error {
+		if err := worker.Run(running); err != nil {
+			return fmt.Errorf("%s does not lead to a server: %w", valkeyURL, err)
+		}
+		return nil
+	})
 	if err := g.Wait(); err != nil {
 		return err
 	}

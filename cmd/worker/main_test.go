@@ -6,7 +6,6 @@ import (
 	"encoding/pem"
 	"errors"
 	"io"
-	"net"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -17,6 +16,8 @@ import (
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
+
+	"github.com/gatehouse-id/gatehouse/internal/testenv/freeport"
 )
 
 func TestStart(t *testing.T) {
@@ -79,7 +80,7 @@ func TestStart(t *testing.T) {
 		{"a key that is none", nil, append(without("GATEHOUSE_MAIL_KEY"), "GATEHOUSE_MAIL_KEY=abc"), "", "GATEHOUSE_MAIL_KEY: "},
 		{"a file that is not there", nil, append(without("GATEHOUSE_MAIL_KEY"), "GATEHOUSE_MAIL_KEY_FILE=/nowhere"), "", "GATEHOUSE_MAIL_KEY_FILE: "},
 		{"a queue that does not answer", nil, with("GATEHOUSE_VALKEY_URL", "valkey://127.0.0.1:1"), "", "reach Valkey"},
-		{"a collector and an address for metrics", nil, append([]string{"OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:1", "OTEL_EXPORTER_OTLP_TIMEOUT=10", "GATEHOUSE_METRICS_ADDR=127.0.0.1:" + freePort(t)}, good...), "", ""},
+		{"a collector and an address for metrics", nil, append([]string{"OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:1", "OTEL_EXPORTER_OTLP_TIMEOUT=10", "GATEHOUSE_METRICS_ADDR=127.0.0.1:" + freeport.For(t)}, good...), "", ""},
 		{"an endpoint that is none", nil, append([]string{"OTEL_EXPORTER_OTLP_ENDPOINT=user:sec ret@collector"}, good...), "", "OTEL_EXPORTER_OTLP_ENDPOINT must be an address such as http://localhost:4318"},
 		{"a protocol that is none", nil, append([]string{"OTEL_EXPORTER_OTLP_PROTOCOL=udp"}, good...), "", "OTEL_EXPORTER_OTLP_PROTOCOL must be http/protobuf or grpc"},
 		{"a sampler that is none", nil, append([]string{"OTEL_TRACES_SAMPLER=x"}, good...), "", "OTEL_TRACES_SAMPLER must be"},
@@ -90,13 +91,18 @@ func TestStart(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.about, func(t *testing.T) {
-			ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
-			defer cancel()
-			var out, log bytes.Buffer
+			ctx, stop := context.WithTimeout(t.Context(), time.Minute)
+			defer stop()
+			var out bytes.Buffer
+			log := lookout{text: "sending letters", seen: stop}
 			err := run(ctx, tt.args, tt.env, &out, &log)
 			switch {
+			case errors.Is(ctx.Err(), context.DeadlineExceeded):
+				t.Errorf("it neither starts nor says why not:\n%s", log.String())
 			case tt.err == "" && err != nil:
 				t.Errorf("did not start: %v", err)
+			case tt.err == "" && tt.out == "" && ctx.Err() == nil:
+				t.Errorf("it ended by itself:\n%s", log.String())
 			case tt.err != "" && (err == nil || !strings.Contains(err.Error(), tt.err)):
 				t.Errorf("err = %v, want %q in it", err, tt.err)
 			case err != nil && strings.Contains(err.Error(), "\n"):
@@ -117,18 +123,18 @@ func TestStart(t *testing.T) {
 	}
 }
 
-// freePort is one that nobody listens on.
-func freePort(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+// A lookout is a log that calls seen when it is told the text.
+type lookout struct {
+	bytes.Buffer
+	text string
+	seen func()
+}
+
+func (l *lookout) Write(p []byte) (int, error) {
+	if bytes.Contains(p, []byte(l.text)) {
+		l.seen()
 	}
-	_, port, _ := net.SplitHostPort(l.Addr().String())
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return port
+	return l.Buffer.Write(p)
 }
 
 // TestUsage has the help name every setting, and nothing that is none.

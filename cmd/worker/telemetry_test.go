@@ -16,6 +16,7 @@ import (
 	"go.opentelemetry.io/otel/sdk/trace"
 
 	"github.com/gatehouse-id/gatehouse/internal/testenv/collector"
+	"github.com/gatehouse-id/gatehouse/internal/testenv/freeport"
 	"github.com/gatehouse-id/gatehouse/mail"
 )
 
@@ -66,7 +67,7 @@ func TestTelemetry(t *testing.T) {
 			}
 			ctx, stop := context.WithCancel(t.Context())
 			defer stop()
-			metrics := "127.0.0.1:" + freePort(t)
+			metrics := "127.0.0.1:" + freeport.For(t)
 			var log bytes.Buffer // to be read when the worker has ended
 			ended := make(chan error, 1)
 			go func() {
@@ -77,7 +78,7 @@ func TestTelemetry(t *testing.T) {
 				}, io.Discard, &log)
 			}()
 			var text []byte
-			for deadline := time.Now().Add(20 * time.Second); !bytes.Contains(text, []byte(`outcome="sent"`)); time.Sleep(10 * time.Millisecond) {
+			for deadline := time.Now().Add(time.Minute); !bytes.Contains(text, []byte(`outcome="sent"`)); time.Sleep(10 * time.Millisecond) {
 				if time.Now().After(deadline) {
 					t.Fatalf("the metrics do not tell of a letter:\n%s", text)
 				}
