@@ -326,6 +326,8 @@ func TestAgree(t *testing.T) {
 		{"a unit too", read(t, "systemd/gatehouse.service"), "TimeoutStopSec=30"},
 		{"the server takes 3 s", read(t, "../cmd/gatehouse/serve.go"), "noticeTime = 3 * time.Second"},
 		{"and 20 s", read(t, "../cmd/gatehouse/serve.go"), "drainTime = 20 * time.Second"},
+		{"NGINX has forgotten in less than 3 s that a server was away", nginx, "max_fails=1 fail_timeout=1s"},
+		{"Envoy asks those that stop while it knows of no other", envoy, "healthy_panic_threshold: {value: 1}"},
 		{"Envoy reads the certificate where compose.yaml mounts it", compose, "${TLS_DIR:?set it in .env}:/etc/envoy/tls:ro"},
 		{"and there", read(t, "envoy-tls.yaml"), "watched_directory: {path: /etc/envoy/tls}"},
 		{"the images run as the user of the files", read(t, "Dockerfile"), "USER 65532:65532"},

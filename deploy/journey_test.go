@@ -319,14 +319,25 @@ func (top *topology) revoked(t *testing.T, p *proxy, tokens answer, gateway func
 		start = time.Now()
 	})
 	top.log.say("the grant is revoked at %s", by.name)
+	var lag time.Duration
+	refuses := func(name string, ask func() int) {
+		t.Helper()
+		await(t, name+" refuses the access token", func() bool {
+			asked := time.Since(start)
+			refused := ask() == http.StatusUnauthorized
+			if !refused {
+				lag = max(lag, asked)
+			}
+			return refused
+		})
+	}
 	for _, s := range top.servers {
-		await(t, s.name+" refuses the access token", func() bool { return top.check(t, s, tokens.AccessToken) == http.StatusUnauthorized })
+		refuses(s.name, func() int { return top.check(t, s, tokens.AccessToken) })
 	}
 	if gateway != nil {
-		await(t, p.name+" refuses the access token", func() bool { return gateway() == http.StatusUnauthorized })
+		refuses(p.name, gateway)
 	}
-	lag := time.Since(start)
-	top.log.say("its access token is refused by everybody, %d ms later", lag.Milliseconds())
+	top.log.say("its access token is refused by everybody; who asked %d ms after that was the last to be let in", lag.Milliseconds())
 	if lag > 5*time.Second {
 		t.Errorf("a revoked token was let in for %v", lag)
 	}
@@ -410,7 +421,7 @@ func (top *topology) guarded(t *testing.T, p *proxy, tokens answer) {
 }
 
 // drains ends the server that has shown the form, politely, and posts the form
-// while it leaves.
+// while it leaves; then it starts that one again, and ends the other.
 func (top *topology) drains(t *testing.T, p *proxy) {
 	t.Helper()
 	a := account{newBrowser(t, p.client(t, top, "127.0.0.53")), "ada@example.org", "seventeen green lanterns"}
@@ -426,24 +437,44 @@ func (top *topology) drains(t *testing.T, p *proxy) {
 	})
 	top.log.say("the form is taken by %s", taken.name)
 	code := a.code()
-	// Whoever asks while it leaves is answered.
-	asked := 0
-	for gone := false; !gone; asked++ {
-		select {
-		case <-first.ended:
-			gone = true
-		case <-time.After(50 * time.Millisecond): // 20 a second is the proxy's limit
-			a.open(issuer + "/account")
-		}
-	}
-	if state := first.cmd.ProcessState; state.ExitCode() != 0 {
-		t.Errorf("%s ended with %v:\n%s", first.name, state, first.out)
-	}
+	asked := a.asks(first)
 	top.log.say("%s has ended %.1f s after the signal; of %d requests meanwhile none failed", first.name, time.Since(stopping).Seconds(), asked)
 	second := p.answered(t, top, http.MethodPost, "/token", func() { a.redeem(code) })
 	top.log.say("the code is exchanged at %s", second.name)
 	if second == first {
-		t.Errorf("a code was exchanged by %s, which had ended", first.name)
+		t.Fatalf("a code was exchanged by %s, which had ended", first.name)
+	}
+
+	// Nobody waits with the second of the two until the proxy has looked at the first.
+	top.start(t, first)
+	await(t, first.name+" is ready again", func() bool {
+		<-time.After(50 * time.Millisecond)
+		a.open(issuer + "/account")
+		return first.isReady()
+	})
+	if err := second.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	top.log.say("%s is started again, and as soon as it is ready %s is told to stop", first.name, second.name)
+	asked = a.asks(second)
+	top.log.say("%s has ended; of %d requests meanwhile none failed", second.name, asked)
+}
+
+// asks asks for a page again and again while a server leaves, and counts. Every
+// answer must be a good one, and the server's end too.
+func (a account) asks(leaving *server) (n int) {
+	a.t.Helper()
+	for {
+		select {
+		case <-leaving.ended:
+			if state := leaving.cmd.ProcessState; state.ExitCode() != 0 {
+				a.t.Errorf("%s ended with %v:\n%s", leaving.name, state, leaving.out)
+			}
+			return n
+		case <-time.After(50 * time.Millisecond): // 20 a second is the proxy's limit
+			a.open(issuer + "/account")
+			n++
+		}
 	}
 }
 
@@ -487,39 +518,39 @@ func (top *topology) limited(t *testing.T, p *proxy) {
 		_ = resp.Body.Close()
 		return resp
 	}
-	start := time.Now()
-	let := 0
-	for ; let < 120; let++ {
-		resp := ask(c, fmt.Sprintf("203.0.113.%d", let))
-		if resp.StatusCode == http.StatusTooManyRequests {
-			if resp.Header.Get("Retry-After") == "" {
-				t.Error("who is limited is not told how long to wait")
+	// attempts asks until it is told to wait, and counts those that were let through:
+	// 60, and one more for each second that it took.
+	attempts := func(who string, ask func(n int) *http.Response) (let int) {
+		t.Helper()
+		start := time.Now()
+		for {
+			resp := ask(let)
+			most := 60 + int(time.Since(start).Seconds()) + 1
+			switch {
+			case resp.StatusCode == http.StatusTooManyRequests:
+				if resp.Header.Get("Retry-After") == "" {
+					t.Error("who is limited is not told how long to wait")
+				}
+				if let < 60 {
+					t.Errorf("%d attempts were let through from %s", let, who)
+				}
+				return let
+			case resp.StatusCode >= 500:
+				t.Fatalf("an attempt is answered %s", resp.Status)
+			case let == most:
+				t.Fatalf("more than %d attempts were let through from %s", most, who)
 			}
-			break
-		}
-		if resp.StatusCode >= 500 {
-			t.Fatalf("an attempt is answered %s", resp.Status)
+			let++
 		}
 	}
-	// One more for each second that it took.
-	if most := 60 + int(time.Since(start).Seconds()) + 1; let < 60 || let > most {
-		t.Errorf("%d attempts were let through, want 60 to %d", let, most)
-	}
+	let := attempts("one address", func(n int) *http.Response { return ask(c, fmt.Sprintf("203.0.113.%d", n%256)) })
 	if resp := ask(other, ""); resp.StatusCode == http.StatusTooManyRequests {
 		t.Error("another address is limited too")
 	}
 	top.log.say("after %d attempts to sign in from 127.0.0.55, each with another X-Forwarded-For, the answer is 429; 127.0.0.56 is not limited", let)
 	if p.name == "NGINX" { // whose expression for IPv6 is ours
-		let = 0
-		for ; let < 120; let++ {
-			// The third and fourth group have a byte that is a line feed.
-			if resp := ask(c, "", comesFrom, fmt.Sprintf("2001:db8:a0a:a0a::%x", let)); resp.StatusCode == http.StatusTooManyRequests {
-				break
-			}
-		}
-		if let < 60 || let > 70 {
-			t.Errorf("%d attempts were let through from one /64", let)
-		}
+		// The third and fourth group have a byte that is a line feed.
+		attempts("one /64", func(n int) *http.Response { return ask(c, "", comesFrom, fmt.Sprintf("2001:db8:a0a:a0a::%x", n)) })
 		if resp := ask(c, "", comesFrom, "2001:db8:a0a:a0b::1"); resp.StatusCode == http.StatusTooManyRequests {
 			t.Error("another /64 is limited too")
 		}

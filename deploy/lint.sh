@@ -32,7 +32,8 @@ refused() {
 }
 
 mkdir -p "$tools"
-go build -C tools/deploy -o "$tools/" ./compose ./manifests ./otelcol helm.sh/helm/v3/cmd/helm
+# As make builds, so that what is compiled already is not compiled again.
+CGO_ENABLED=0 go build -C tools/deploy -trimpath -o "$tools/" ./compose ./manifests ./otelcol helm.sh/helm/v3/cmd/helm
 
 for script in deploy/*.sh deploy/compose/*.sh; do
 	case $(head -n 1 "$script") in *bash) bash -n "$script" ;; *) sh -n "$script" ;; esac
@@ -61,6 +62,13 @@ refused 'grpc.existingSecret is missing' render "${least[@]}" --set grpc.enabled
 refused 'write it in Mi or Gi' render "${least[@]}" --skip-schema-validation --set worker.resources.limits.memory=1G
 refused '/url' render "${least[@]}" --set url=http://id.example.org
 refused GATEHOUSE_SEAL_KEY render "${least[@]}" --set config.GATEHOUSE_SEAL_KEY=x
+# A number of a file of values is written as one.
+printf 'config: {GATEHOUSE_CLIENT_REGISTRATION_MAX: 1000000}\n' >"$scratch/number.yaml"
+render "${least[@]}" --values "$scratch/number.yaml" >"$scratch/number"
+grep -q 'GATEHOUSE_CLIENT_REGISTRATION_MAX, value: "1000000"' "$scratch/number" || fail 'a number of config is not written as one'
+# The host of a route is one also where the issuer has a port.
+render "${least[@]}" --set url=https://id.example.org:8443 --set 'trustedProxies={10.0.0.0/8}' --set ingress.enabled=true >"$scratch/port"
+grep -q 'host: id.example.org$' "$scratch/port" || fail 'the host of the ingress is none'
 refused "'replica'" render "${least[@]}" --set server.replica=3
 
 if needs systemd-analyze 'systemd/'; then

@@ -49,7 +49,7 @@ var programs = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	for name, source := range map[string]string{"gatehouse": "./cmd/gatehouse", "gatehouse-worker": "./cmd/worker"} {
-		build := exec.Command("go", "build", "-trimpath", "-tags", "slim,nomsgpack", "-ldflags", "-s -w", "-o", filepath.Join(workDir, name), source)
+		build := exec.Command("go", "build", "-trimpath", "-tags", "slim,nomsgpack,grpcnotrace", "-ldflags", "-s -w", "-o", filepath.Join(workDir, name), source)
 		build.Dir, build.Env = "..", append(os.Environ(), "CGO_ENABLED=0")
 		if out, err := build.CombinedOutput(); err != nil {
 			return "", fmt.Errorf("go build %s: %w\n%s", source, err, out)

@@ -37,6 +37,7 @@ import (
 	"golang.org/x/net/dns/dnsmessage"
 
 	"github.com/gatehouse-id/gatehouse/internal/testenv"
+	"github.com/gatehouse-id/gatehouse/internal/testenv/freeport"
 )
 
 const (
@@ -302,23 +303,21 @@ func (top *topology) ready(t *testing.T, s *server) {
 			t.Fatalf("%s ended:\n%s", s.name, s.out)
 		default:
 		}
-		resp, err := http.Get("http://" + s.http + "/readyz")
-		if err == nil {
-			_ = resp.Body.Close()
-		}
-		return err == nil && resp.StatusCode == http.StatusOK
+		return s.isReady()
 	})
 }
 
-// freeAddress is one that was free a moment ago.
+func (s *server) isReady() bool {
+	resp, err := http.Get("http://" + s.http + "/readyz")
+	if err == nil {
+		_ = resp.Body.Close()
+	}
+	return err == nil && resp.StatusCode == http.StatusOK
+}
+
 func freeAddress(t *testing.T, host string) string {
 	t.Helper()
-	l, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().String()
+	return net.JoinHostPort(host, freeport.For(t))
 }
 
 // nameserver answers questions for one TXT record, and returns where.
@@ -672,7 +671,8 @@ func (p *proxy) answered(t *testing.T, top *topology, method, path string, do fu
 	t.Helper()
 	logged := func() (lines []string) {
 		for line := range strings.Lines(p.log()) {
-			if !slices.ContainsFunc(p.lines(method, path), func(part string) bool { return !strings.Contains(line, part) }) {
+			whole := strings.HasSuffix(line, "\n") // or it is being written
+			if whole && !slices.ContainsFunc(p.lines(method, path), func(part string) bool { return !strings.Contains(line, part) }) {
 				lines = append(lines, line)
 			}
 		}
