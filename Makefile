@@ -33,11 +33,13 @@ production  = CGO_ENABLED=0 go build -trimpath -buildvcs=false -tags slim,nomsgp
 OUT        ?= bin/production
 VERSION    ?=
 REVISION   ?= $(shell git rev-parse HEAD 2>/dev/null)
-golangci    = go tool -modfile=tools/lint/go.mod golangci-lint
-sqlc        = CGO_ENABLED=0 go tool -modfile=tools/go.mod sqlc
-actionlint  = go tool -modfile=tools/release/go.mod actionlint
-cyclonedx   = go tool -modfile=tools/release/go.mod cyclonedx-gomod
-buf         = go tool -modfile=tools/buf/go.mod buf
+# All as build has it, so that what they have in common is compiled once.
+plain       = CGO_ENABLED=0 GOFLAGS="$$(go env GOFLAGS) -trimpath"
+golangci    = $(plain) go tool -modfile=tools/lint/go.mod golangci-lint
+sqlc        = $(plain) go tool -modfile=tools/go.mod sqlc
+actionlint  = $(plain) go tool -modfile=tools/release/go.mod actionlint
+cyclonedx   = $(plain) go tool -modfile=tools/release/go.mod cyclonedx-gomod
+buf         = $(plain) go tool -modfile=tools/buf/go.mod buf
 # Where the Go of the contracts goes.
 PROTO_OUT  ?= .
 
@@ -93,21 +95,23 @@ push-image: ## build IMAGE for amd64 and arm64 and push it to REGISTRY; its dige
 		--output type=image,name='$(REGISTRY)/$(IMAGE):$(VERSION)',push=true,rewrite-timestamp=true .
 	sed -n 's/.*"containerimage.digest": "\(.*\)".*/digest=\1/p' bin/image.json >>'$(DIGEST)'
 
+# The race detector has each program wait for a second at its end, unless it is told
+# otherwise.
 test: .install ## install the servers that are missing (Debian, Ubuntu), run every test, and show the coverage
 	@mkdir -p artifacts && rm -rf artifacts/_artifacts
-	go test -timeout 20m -artifacts -outputdir=$(CURDIR)/artifacts $(race) $(if $(COVER),-coverprofile=$(abspath $(COVER)) -coverpkg=./...) $(TEST) $(PKG)
+	GORACE="atexit_sleep_ms=0 $$GORACE" go test -timeout 60m -artifacts -outputdir=$(CURDIR)/artifacts $(race) $(if $(COVER),-coverprofile=$(abspath $(COVER)) -coverpkg=./...) $(TEST) $(PKG)
 	@$(if $(COVER),.ci/coverage $(COVER) 85)
 
 test-clients: .install ## run the tests with software of others: Go and npm libraries, Chromium, Apache
-	go test -timeout 20m $(TEST) ./clients
+	go test -timeout 60m $(TEST) ./clients
 
 test-docs: .install ## do what README.md and docs tell their readers to type
-	go test -timeout 20m $(TEST) ./docs
+	go test -timeout 60m $(TEST) ./docs
 
 lint: ## gofmt, go vet and golangci-lint
 	@unformatted=$$(gofmt -l $$(git ls-files --cached --others --exclude-standard '*.go')); \
 		test -z "$$unformatted" || { echo "gofmt would change:"; echo "$$unformatted"; exit 1; }
-	go vet ./...
+	$(plain) go vet ./...
 	$(golangci) run ./...
 
 lint-actions: ## hold the workflows and the Dockerfile against actionlint and hadolint

@@ -32,6 +32,7 @@ func newWindow(t *testing.T) *window {
 		chromedp.ExecPath(needs(t, "chromium", "chromium-browser", "google-chrome")),
 		chromedp.NoSandbox, // which root cannot have; the pages are ours
 		chromedp.DisableGPU,
+		chromedp.WSURLReadTimeout(patience), // until it has started
 		chromedp.Flag("disable-component-update", true),
 		chromedp.Flag("test-third-party-cookie-phaseout", true),
 	)...)
@@ -120,7 +121,10 @@ func shows[T any](w *window, what, css string, fits func(T) bool) (v T) {
 		}
 	}()
 	await(w.t, what, func() bool {
-		got = patiently(w, chromedp.Text(chromedp.CSS(css)))
+		ctx, cancel := context.WithTimeout(w.tab, patience)
+		defer cancel()
+		// The page may go away at any moment: then there is another soon.
+		got, _ = chromedp.Run(ctx, chromedp.Text(chromedp.CSS(css)))
 		v = *new(T)
 		return json.Unmarshal([]byte(got), &v) == nil && fits(v)
 	})

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io/fs"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -14,6 +13,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/gatehouse-id/gatehouse/internal/testenv/freeport"
 )
 
 // patience is how long one step may take, on a busy machine.
@@ -47,7 +48,7 @@ var program = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	path := filepath.Join(workDir, "gatehouse")
-	build := exec.Command("go", "build", "-trimpath", "-tags", "nomsgpack", "-ldflags=-s -w", "-o", path, "../cmd/gatehouse")
+	build := exec.Command("go", "build", "-trimpath", "-tags", "nomsgpack,grpcnotrace", "-ldflags=-s -w", "-o", path, "../cmd/gatehouse")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("go build: %w\n%s", err, out)
@@ -92,7 +93,7 @@ func newHouse(t *testing.T, settings ...string) *house {
 	if err != nil {
 		t.Fatal(err)
 	}
-	port := freePort(t)
+	port := freeport.For(t)
 	h := &house{issuer: "http://localhost:" + port, path: path}
 	h.env = append([]string{
 		"GATEHOUSE_STATE_DIR=" + filepath.Join(t.TempDir(), "state"), "GATEHOUSE_ADDR=localhost:" + port, "GATEHOUSE_URL=" + h.issuer,
@@ -150,20 +151,6 @@ func (h *house) account(t *testing.T, email string) (a account) {
 	t.Helper()
 	h.command(t, &a, "user", "create", "--email", email, "--name", "Ada Lovelace")
 	return a
-}
-
-func freePort(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = l.Close() }() // nobody has connected
-	_, port, err := net.SplitHostPort(l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return port
 }
 
 // await asks until the answer is yes.

@@ -26,6 +26,8 @@ import (
 	"testing"
 	"text/template"
 	"time"
+
+	"github.com/gatehouse-id/gatehouse/internal/testenv/freeport"
 )
 
 // apacheModules is where Debian keeps them.
@@ -168,7 +170,7 @@ func newApacheServer(t *testing.T) *apacheServer {
 		}
 	})
 	s := &apacheServer{
-		Dir: dir, Folder: apacheModules, Port: freePort(t), Passphrase: rand.Text(),
+		Dir: dir, Folder: apacheModules, Port: freeport.For(t), Passphrase: rand.Text(),
 		Modules: []string{"mpm_event", "authn_core", "authz_core", "authz_user", "proxy", "proxy_http", "socache_shmcb", "ssl", "auth_openidc"},
 	}
 	s.Base = "https://127.0.0.1:" + s.Port

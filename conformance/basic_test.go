@@ -159,7 +159,7 @@ func (m *module) again(b *browser, first, second flow) {
 func (m *module) promptLogin() {
 	c, b := m.client(nil), m.op.browser(m)
 	first := m.run(c, b)
-	pause(1100 * time.Millisecond)
+	waitPast(authTime(first))
 	second := m.run(c, b, "prompt", "login")
 	m.again(b, first, second)
 }
@@ -185,7 +185,7 @@ func (m *module) promptNoneLoggedIn() {
 func (m *module) maxAge1() {
 	c, b := m.client(nil), m.op.browser(m)
 	first := m.run(c, b)
-	pause(2100 * time.Millisecond)
+	waitPast(authTime(first) + 1)
 	second := m.run(c, b, "max_age", "1")
 	m.again(b, first, second)
 	if age := float64(time.Now().Unix()) - authTime(second); age > 300 {
@@ -320,7 +320,8 @@ func (m *module) refreshToken() {
 			m.Fatal("no refresh token came")
 		}
 	}
-	pause(1100 * time.Millisecond) // or a new iat could not be told from the old
+	iat, _ := second.id.claims["iat"].(float64)
+	waitPast(iat) // or a new one could not be told from the old
 	m.refresh(one, first)
 	m.refresh(other, second)
 	resp, answer := m.token(one, refreshing(second.refresh))

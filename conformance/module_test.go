@@ -556,3 +556,6 @@ func (m *module) silently(b *browser) {
 
 // pause waits: the module is about time that passes.
 func pause(d time.Duration) { <-time.After(d) }
+
+// waitPast waits until that second is over; tokens have times in seconds.
+func waitPast(second float64) { pause(time.Until(time.Unix(int64(second)+1, 0))) }

@@ -26,6 +26,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/gatehouse-id/gatehouse/internal/testenv/freeport"
 )
 
 // The person whom deploy/conformance.sh makes.
@@ -67,7 +69,7 @@ func start(t *testing.T) *op {
 	t.Cleanup(o.http.CloseIdleConnections)
 	o.rp = newParty(t, ca)
 
-	addr := freeAddr(t)
+	addr := net.JoinHostPort("127.0.0.1", freeport.For(t))
 	front := httptest.NewUnstartedServer(&httputil.ReverseProxy{
 		Rewrite: func(r *httputil.ProxyRequest) {
 			r.SetURL(&url.URL{Scheme: "http", Host: addr})
@@ -122,7 +124,10 @@ func binary(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if out, err := exec.Command("go", "build", "-o", path, "../cmd/gatehouse").CombinedOutput(); err != nil {
+	// As make does: then most of it is compiled already.
+	build := exec.Command("go", "build", "-trimpath", "-tags", "nomsgpack,grpcnotrace", "-ldflags=-s -w", "-o", path, "../cmd/gatehouse")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("go build: %v\n%s", err, out)
 	}
 	return path
@@ -273,16 +278,6 @@ func (o *output) String() string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.b.String()
-}
-
-func freeAddr(t *testing.T) string {
-	t.Helper()
-	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().String()
 }
 
 // An authority has signed the certificates of the server and of the relying

@@ -27,6 +27,7 @@ func newWindow(t *testing.T) *window {
 		chromedp.ExecPath(needs(t, "chromium", "chromium-browser", "google-chrome")),
 		chromedp.NoSandbox, // which root cannot have; the pages are ours
 		chromedp.DisableGPU,
+		chromedp.WSURLReadTimeout(patience), // until it has started
 		chromedp.Flag("disable-component-update", true),
 		chromedp.Flag("test-third-party-cookie-phaseout", true),
 	)...)

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
-	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -21,10 +20,13 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/gatehouse-id/gatehouse/internal/testenv/freeport"
 )
 
-// patience is how long one step may take, on a busy machine.
-const patience = time.Minute
+// patience is how long one step may take, on a busy machine that compiles an example
+// for the first time.
+const patience = 5 * time.Minute
 
 // runnable are the pages that are run.
 func runnable(t *testing.T) []string {
@@ -100,7 +102,8 @@ func newReader(t *testing.T) *reader {
 	}
 	r.env = append(r.env,
 		"PATH="+bin+":"+os.Getenv("PATH")+":/usr/sbin",
-		"CGO_ENABLED=0",                                // as the server is built: nothing is compiled twice
+		"CGO_ENABLED=0", "GOFLAGS="+os.Getenv("GOFLAGS")+" -trimpath", // as the server is built: nothing is compiled twice
+		"npm_config_fetch_retries=5",
 		"BROWSER=true", "DISPLAY=", "WAYLAND_DISPLAY=", // nobody opens a window
 	)
 	// Node 18, which Debian 12 has, keeps what the quick start needs of a newer one
@@ -162,7 +165,7 @@ func (r *reader) here(t *testing.T, text string) string {
 			return found
 		}
 		if r.ports[port] == "" {
-			r.ports[port] = freePort(t)
+			r.ports[port] = freeport.For(t)
 		}
 		return host + ":" + r.ports[port]
 	})
@@ -444,7 +447,7 @@ var programs = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	for name, folder := range map[string]string{"gatehouse": "../cmd/gatehouse", "gatehouse-worker": "../cmd/worker"} {
-		build := exec.Command("go", "build", "-trimpath", "-tags", "nomsgpack", "-ldflags=-s -w", "-o", filepath.Join(workDir, name), folder)
+		build := exec.Command("go", "build", "-trimpath", "-tags", "nomsgpack,grpcnotrace", "-ldflags=-s -w", "-o", filepath.Join(workDir, name), folder)
 		build.Env = append(os.Environ(), "CGO_ENABLED=0")
 		if out, err := build.CombinedOutput(); err != nil {
 			return "", fmt.Errorf("go build: %w\n%s", err, out)
@@ -468,20 +471,6 @@ func needs(t *testing.T, names ...string) string {
 	}
 	t.Skip(why)
 	return ""
-}
-
-func freePort(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = l.Close() }() // nobody has connected
-	_, port, err := net.SplitHostPort(l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return port
 }
 
 // await asks until the answer is yes.
