@@ -65,6 +65,12 @@ func (e *Engine) NewPassword(ctx context.Context, from From, handle, password st
 	if err != nil {
 		return nil, err
 	}
+	// Before the user: a password that was set in the meantime is seen by the epoch
+	// that it raised. The other way round it would be replaced like that of before.
+	hashes, err := e.store.PasswordHashes(ctx, f.UserID)
+	if err != nil {
+		return nil, fmt.Errorf("login: read passwords: %w", err)
+	}
 	u, err := e.flowUser(ctx, f)
 	if err != nil {
 		return nil, err
@@ -76,7 +82,7 @@ func (e *Engine) NewPassword(ctx context.Context, from From, handle, password st
 	if err != nil {
 		return nil, err
 	}
-	hash, replaces, err := e.newHash(ctx, u, password)
+	hash, replaces, err := e.newHash(ctx, u, hashes, password)
 	if err != nil {
 		if isRefusal(err, Busy) {
 			refund(ctx) // nothing was tried
@@ -98,15 +104,11 @@ func (e *Engine) NewPassword(ctx context.Context, from From, handle, password st
 	return e.advance(ctx, from, f, u)
 }
 
-// newHash returns the hash of a password that the user has not had, and the one
-// that it replaces. What there is before the mailbox was proved was never the
-// owner's.
-func (e *Engine) newHash(ctx context.Context, u storage.User, password string) (hash, replaces string, err error) {
+// newHash returns the hash of a password that the user, who has these, has not had,
+// and the one that it replaces. What there is before the mailbox was proved was
+// never the owner's.
+func (e *Engine) newHash(ctx context.Context, u storage.User, hashes []string, password string) (hash, replaces string, err error) {
 	if u.EmailVerified() {
-		hashes, err := e.store.PasswordHashes(ctx, u.ID)
-		if err != nil {
-			return "", "", fmt.Errorf("login: read passwords: %w", err)
-		}
 		if err := e.checkReused(ctx, hashes, password); err != nil {
 			return "", "", err
 		}
