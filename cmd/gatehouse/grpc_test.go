@@ -50,7 +50,9 @@ func (t *transcript) String() string {
 }
 
 var printedLetter = regexp.MustCompile(`(?s)---- letter ----\nTo: ([^\n]*)\n(.*?)---- end of letter ----`)
-var eightDigits = regexp.MustCompile(`\b(\d{4})[ \x{a0}-]?(\d{4})\b`)
+
+// eightDigits is a code on a line of its own: a Message-ID may hold as many digits.
+var eightDigits = regexp.MustCompile(`(?m)^\s*(\d{4})[ \x{a0}-]?(\d{4})\s*$`)
 
 // code waits for a letter with a code that was printed after so many bytes.
 func (t *transcript) code(tb *testing.T, to string, after int) (code string) {
