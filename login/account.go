@@ -271,7 +271,7 @@ func (e *Engine) ConfirmEmail(ctx context.Context, who Acting, handle, code stri
 	if err != nil {
 		return err
 	}
-	err = e.moveMailbox(ctx, who.From, u, f.NewEmail)
+	gaveWay, err := e.store.ChangeEmail(ctx, u.ID, f.UserEpoch, f.NewEmail, e.now().UTC())
 	if errors.Is(err, storage.ErrConflict) || errors.Is(err, storage.ErrNotFound) {
 		e.record(ctx, EventEmailChanged, u.ID, string(Expired), who.From, "")
 		return refuse(Problem{Reason: Expired})
@@ -279,30 +279,11 @@ func (e *Engine) ConfirmEmail(ctx context.Context, who Acting, handle, code stri
 	if err != nil {
 		return fmt.Errorf("login: change email: %w", err)
 	}
+	if gaveWay != "" {
+		e.record(ctx, EventDeleted, gaveWay, eventOK, who.From, "its address was proved by another account")
+	}
 	e.record(ctx, EventEmailChanged, u.ID, eventOK, who.From, "")
 	return nil
-}
-
-// moveMailbox gives u the address, whose mailbox has just been proved. Somebody
-// who registered it and never proved it gives way.
-func (e *Engine) moveMailbox(ctx context.Context, from From, u storage.User, address string) error {
-	now := e.now().UTC()
-	err := e.store.ChangeEmail(ctx, u.ID, address, now)
-	if !errors.Is(err, storage.ErrConflict) {
-		return err
-	}
-	holder, _, err := e.store.UserByEmail(ctx, address)
-	if err != nil {
-		return err
-	}
-	if holder.Status != storage.UserPending {
-		return storage.ErrConflict
-	}
-	if err := e.store.DeleteUser(ctx, holder.ID, now); err != nil {
-		return err
-	}
-	e.record(ctx, EventDeleted, holder.ID, eventOK, from, "its address was proved by another account")
-	return e.store.ChangeEmail(ctx, u.ID, address, now)
 }
 
 // Sessions lists the browsers in which the person is signed in, the newest
@@ -427,7 +408,9 @@ func (e *Engine) Apps(ctx context.Context, who Acting) ([]App, error) {
 	return apps, nil
 }
 
-// WithdrawApp takes back what the person allows an app, and ends its tokens.
+// WithdrawApp takes back what the person allows an app, and ends its tokens and
+// the codes that it has not redeemed. What the person is in the middle of
+// elsewhere, by a mailed code for instance, begins anew.
 func (e *Engine) WithdrawApp(ctx context.Context, who Acting, clientID string) (err error) {
 	defer func() { e.counted(ctx, stepWithdrawApp, err) }()
 	apps, err := e.Apps(ctx, who)

@@ -203,15 +203,31 @@ func (h *house) code(secret string, steps int) string {
 	return code
 }
 
+// enroll begins to turn two-step sign-in on, with a secret whose codes of the
+// steps around now are all different: one is then not taken for another.
+func (h *house) enroll(who Acting) Enrollment {
+	h.t.Helper()
+	for {
+		e, err := h.EnrollSecondFactor(h.t.Context(), who)
+		if err != nil {
+			h.t.Fatal(err)
+		}
+		seen := map[string]bool{}
+		for steps := -5; steps <= 1; steps++ {
+			seen[h.code(e.Secret, steps)] = true
+		}
+		if len(seen) == 7 {
+			return e
+		}
+	}
+}
+
 // protect turns two-step sign-in on, and returns the app's secret and the
 // recovery codes.
 func (h *house) protect(who Acting) (secret string, codes []string) {
 	h.t.Helper()
-	e, err := h.EnrollSecondFactor(h.t.Context(), who)
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	codes, _, err = h.ConfirmSecondFactor(h.t.Context(), who, e.Handle, h.code(e.Secret, -1))
+	e := h.enroll(who)
+	codes, _, err := h.ConfirmSecondFactor(h.t.Context(), who, e.Handle, h.code(e.Secret, -1))
 	if err != nil {
 		h.t.Fatal(err)
 	}
@@ -694,16 +710,13 @@ func TestSecondFactor(t *testing.T) {
 		mine, other := h.browser(who), h.browser(who)
 		who.Keep.Session = mine
 		before := h.account(who)
-		e, err := h.EnrollSecondFactor(ctx, who)
-		if err != nil {
-			t.Fatal(err)
-		}
+		e := h.enroll(who)
 		if life := e.ExpiresAt.Sub(h.now()); life > 30*time.Minute || life < 29*time.Minute || len(e.Secret) != 32 ||
 			!strings.HasPrefix(e.URI, "otpauth://totp/Gatehouse:asha%40example.com?secret="+e.Secret) {
 			t.Errorf("enrollment %+v", e)
 		}
 		// A wrong code changes nothing, not even the secret.
-		_, _, err = h.ConfirmSecondFactor(ctx, who, e.Handle, h.code(e.Secret, -3))
+		_, _, err := h.ConfirmSecondFactor(ctx, who, e.Handle, h.code(e.Secret, -3))
 		if r := h.refusal(err, BadCode); r.Field != FieldCode {
 			t.Errorf("it is told at %q", r.Field)
 		}

@@ -121,13 +121,16 @@ func (e *Engine) ConfirmSecondFactor(ctx context.Context, who Acting, handle, co
 		return nil, 0, err
 	}
 	epoch, err = e.store.EnableTOTP(ctx, storage.Enrolment{
-		UserID: u.ID, Sealed: f.Sealed, Step: step, RecoveryMACs: macs, Keep: who.Keep, Now: e.now().UTC(),
+		UserID: u.ID, Epoch: f.UserEpoch, Sealed: f.Sealed, Step: step, RecoveryMACs: macs, Keep: who.Keep, Now: e.now().UTC(),
 	}, letter)
 	switch {
 	case errors.Is(err, storage.ErrConflict):
 		return nil, 0, refuse(Problem{Reason: AlreadyOn})
+	case errors.Is(err, storage.ErrNotFound):
+		// Removed, suspended or signed out everywhere since it was read.
+		return nil, 0, refuse(Problem{Reason: Expired})
 	case err != nil:
-		return nil, 0, gone("turn the second factor on", err)
+		return nil, 0, fmt.Errorf("login: turn the second factor on: %w", err)
 	}
 	e.mailed()
 	e.record(ctx, EventSecondFactorOn, u.ID, eventOK, who.From, "")
@@ -162,11 +165,14 @@ func (e *Engine) DisableSecondFactor(ctx context.Context, who Acting, code strin
 	if err != nil {
 		return 0, err
 	}
-	epoch, err = e.store.DisableTOTP(ctx, u.ID, who.Keep, e.now().UTC(), letter)
-	if errors.Is(err, storage.ErrNotFound) {
+	epoch, err = e.store.DisableTOTP(ctx, u.ID, u.Epoch, who.Keep, e.now().UTC(), letter)
+	switch {
+	case errors.Is(err, storage.ErrNotFound):
 		return 0, refuse(Problem{Reason: NotOn})
-	}
-	if err != nil {
+	case errors.Is(err, storage.ErrConflict):
+		// Signed out everywhere since it was read, and so is who asks.
+		return 0, refuse(Problem{Reason: Reauthenticate})
+	case err != nil:
 		return 0, fmt.Errorf("login: turn the second factor off: %w", err)
 	}
 	e.mailed()

@@ -399,12 +399,14 @@ func TestOutage(t *testing.T) {
 		t.Skip("waits for seconds")
 	}
 	p := newPost(t)
+	d := newDoor(t, strings.TrimPrefix(p.url, "smtp://"))
+	p.url = "smtp://" + d.addr
 	o := newOfficeAt(t, testenv.Valkey(t), 50*time.Millisecond, p, func(w *Worker) { w.firstRetry = firstRetry / factor })
 	o.stop(time.Now())
 	o.write(o.now().Add(5 * time.Minute))
 	eventually(t, "the worker runs", func() bool { return p.delivered() == 1 })
 
-	p.stop()
+	d.close()
 	const n = 20
 	for range n {
 		o.write(o.now().Add(5 * time.Minute / factor))
@@ -413,7 +415,7 @@ func TestOutage(t *testing.T) {
 	if p.delivered() != 1 || o.pending() < n {
 		t.Fatalf("during the outage: %d delivered, %d waiting", p.delivered(), o.pending())
 	}
-	p.open(t)
+	d.reopen()
 	alive := time.Now().Add(4 * time.Minute / factor)
 	tasks, err := o.relay.inspector.ListRetryTasks(queue, asynq.PageSize(2*n))
 	if err != nil {

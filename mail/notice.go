@@ -136,6 +136,8 @@ type NoticeWorker struct {
 	tell   func(ctx context.Context, id string) error
 	tries  *meter.Histogram
 	tracer trace.Tracer
+	// firstRetry is that of a [Worker].
+	firstRetry time.Duration
 }
 
 // NewNoticeWorker returns a NoticeWorker. It connects when it runs.
@@ -156,33 +158,32 @@ func NewNoticeWorker(c NoticeWorkerConfig) (*NoticeWorker, error) {
 	if err := wrapped(instruments.Err()); err != nil {
 		return nil, err
 	}
-	return &NoticeWorker{
-		tell: c.Tell, tries: tries, tracer: tracerOr(c.Tracer),
-		server: asynq.NewServer(conn, asynq.Config{
-			Queues:                   map[string]int{noticeQueue: 1},
-			Concurrency:              noticesAtOnce,
-			TaskCheckInterval:        200 * time.Millisecond,
-			DelayedTaskCheckInterval: time.Second,
-			RetryDelayFunc: func(n int, err error, _ *asynq.Task) time.Duration {
-				if l, ok := later(err); ok {
-					return l.After
-				}
-				return min(firstRetry<<min(n, 8), maxDelay)
-			},
-			// What was not tried does not count as a try.
-			IsFailure:       func(err error) bool { _, ok := later(err); return !ok },
-			ShutdownTimeout: noticeTimeout,
-			Logger:          queueLog{c.Log},
-			LogLevel:        asynq.WarnLevel,
-			ErrorHandler: asynq.ErrorHandlerFunc(func(ctx context.Context, _ *asynq.Task, err error) {
-				if _, ok := later(err); ok {
-					return
-				}
-				id, _ := asynq.GetTaskID(ctx)
-				c.Log.WarnContext(ctx, "mail: notice not told", "notice", id, "err", err)
-			}),
+	w := &NoticeWorker{tell: c.Tell, tries: tries, tracer: tracerOr(c.Tracer), firstRetry: firstRetry}
+	w.server = asynq.NewServer(conn, asynq.Config{
+		Queues:                   map[string]int{noticeQueue: 1},
+		Concurrency:              noticesAtOnce,
+		TaskCheckInterval:        200 * time.Millisecond,
+		DelayedTaskCheckInterval: time.Second,
+		RetryDelayFunc: func(n int, err error, _ *asynq.Task) time.Duration {
+			if l, ok := later(err); ok {
+				return l.After
+			}
+			return min(w.firstRetry<<min(n, 8), maxDelay)
+		},
+		// What was not tried does not count as a try.
+		IsFailure:       func(err error) bool { _, ok := later(err); return !ok },
+		ShutdownTimeout: noticeTimeout,
+		Logger:          queueLog{c.Log},
+		LogLevel:        asynq.WarnLevel,
+		ErrorHandler: asynq.ErrorHandlerFunc(func(ctx context.Context, _ *asynq.Task, err error) {
+			if _, ok := later(err); ok {
+				return
+			}
+			id, _ := asynq.GetTaskID(ctx)
+			c.Log.WarnContext(ctx, "mail: notice not told", "notice", id, "err", err)
 		}),
-	}, nil
+	})
+	return w, nil
 }
 
 func later(err error) (LaterError, bool) { return errors.AsType[LaterError](err) }

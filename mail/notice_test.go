@@ -34,6 +34,8 @@ type noticeboard struct {
 	failing func(id string)
 	// meter is that of the relay and of the worker, or nil.
 	meter metric.Meter
+	// firstRetry is the worker's; zero is that of every worker.
+	firstRetry time.Duration
 	// moved is how far the clock that deadlines pass by is ahead of the machine's.
 	moved atomic.Int64
 }
@@ -105,6 +107,9 @@ func (b *noticeboard) run() (stop func()) {
 	worker, err := NewNoticeWorker(NoticeWorkerConfig{Tell: b.try, ValkeyURL: b.valkey, Log: log, Meter: b.meter})
 	if err != nil {
 		b.t.Fatal(err)
+	}
+	if b.firstRetry > 0 {
+		worker.firstRetry = b.firstRetry
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
@@ -222,6 +227,7 @@ func TestNotices(t *testing.T) {
 	t.Run("past its deadline it is given up with what the last try met with", func(t *testing.T) {
 		t.Parallel()
 		b := newNoticeboard(t)
+		b.firstRetry = maxDelay // not before the relay has looked, however busy the machine is
 		b.tell = func(string, int) error {
 			b.moved.Store(int64(time.Minute))
 			return errors.New("the client answered with the status 500")
@@ -244,6 +250,7 @@ func TestNotices(t *testing.T) {
 	t.Run("one that is taken up in the moment it is given up is not told for ever", func(t *testing.T) {
 		t.Parallel()
 		b := newNoticeboard(t)
+		b.firstRetry = maxDelay // and not before that moment
 		queue := b.queue()
 		taken, givenUp := make(chan bool, 1), make(chan bool)
 		b.tell = func(_ string, try int) error {

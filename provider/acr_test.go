@@ -67,7 +67,7 @@ func TestACR(t *testing.T) {
 	// The person turns the second factor on; the session that did it goes on.
 	sid := b.session(t, c)
 	if _, err := o.db.EnableTOTP(context.Background(), storage.Enrolment{
-		UserID: o.user.ID, Sealed: []byte("sealed"), Step: 1, RecoveryMACs: [][]byte{[]byte("a code")},
+		UserID: o.user.ID, Epoch: o.user.Epoch, Sealed: []byte("sealed"), Step: 1, RecoveryMACs: [][]byte{[]byte("a code")},
 		Keep: storage.Kept{Session: sid}, Now: o.now(),
 	}); err != nil {
 		t.Fatal(err)

@@ -41,18 +41,21 @@ type logoutClaims struct {
 // ErrNobodyToTell says that the client is gone, or no longer wants to be told.
 var ErrNobodyToTell = errors.New("the client has no back-channel logout URI any more")
 
+// ErrNotAsked says that the client was not asked: what failed is ours.
+var ErrNotAsked = errors.New("the client was not asked")
+
 // TellLogout tells the client of n that the session has ended (OIDC Back-Channel
 // Logout section 2.5): it makes one try, of five seconds at most, with a logout
 // token signed now. It returns nil when the client has taken it (200, or the 204
-// that section 2.8 lets pass), [ErrNobodyToTell], or why the try failed, in words
-// that hold nothing of the answer.
+// that section 2.8 lets pass), [ErrNobodyToTell], an error that wraps [ErrNotAsked],
+// or why the try failed, in words that hold nothing of the answer.
 func (p *Provider) TellLogout(ctx context.Context, n storage.Notice) error {
 	client, err := p.clients.get(ctx, n.ClientID)
 	switch {
 	case errors.Is(err, storage.ErrNotFound), err == nil && client.Metadata.BackchannelLogoutURI == "":
 		return ErrNobodyToTell
 	case err != nil:
-		return fmt.Errorf("the client could not be read: %w", err)
+		return fmt.Errorf("%w: it could not be read: %w", ErrNotAsked, err)
 	}
 	now := p.now()
 	token, err := p.sign(idTokenAlg(client), keys.TypeLogoutToken, logoutClaims{
@@ -61,7 +64,7 @@ func (p *Provider) TellLogout(ctx context.Context, n storage.Notice) error {
 		JTI: rand.Text(), Events: map[string]struct{}{logoutEvent: {}},
 	})
 	if err != nil {
-		return err
+		return fmt.Errorf("%w: %w", ErrNotAsked, err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, tellTimeout)
 	defer cancel()

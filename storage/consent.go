@@ -22,8 +22,11 @@ type Consents interface {
 	PutConsent(ctx context.Context, c Consent) error
 	// ListConsents returns all that the person allows, by client id.
 	ListConsents(ctx context.Context, userID string) ([]Consent, error)
-	// WithdrawConsent forgets what the person allows the client and revokes
-	// their grants to it, in one transaction. It is no error when there is none.
+	// WithdrawConsent forgets what the person allows the client, revokes their
+	// grants to it and raises the user's epoch, in one transaction that updates
+	// the user first: a code that is still to be redeemed gives nothing any more.
+	// Sessions and other grants go along to the new epoch. It is no error when
+	// there is none.
 	WithdrawConsent(ctx context.Context, userID, clientID string, now time.Time) error
 	// DeleteConsent forgets it; it is no error when there is none.
 	DeleteConsent(ctx context.Context, userID, clientID string) error

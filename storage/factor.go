@@ -25,6 +25,8 @@ type TOTP struct {
 // An Enrolment turns two-step sign-in on.
 type Enrolment struct {
 	UserID string
+	// Epoch is the user's when it was begun.
+	Epoch  int64
 	Sealed []byte
 	// Step is the time-step of the code that confirmed it, spent by that.
 	Step int64
@@ -42,13 +44,14 @@ type Factors interface {
 
 	// EnableTOTP turns two-step sign-in on, with its recovery codes, and adds
 	// the letters, in one transaction. It returns the new epoch, ErrConflict
-	// when it is on already, or ErrNotFound unless the user is active.
+	// when it is on already, or ErrNotFound unless the user is active and of
+	// e.Epoch.
 	EnableTOTP(ctx context.Context, e Enrolment, letters ...Letter) (int64, error)
 
 	// DisableTOTP turns it off, forgets the recovery codes and adds the letters,
-	// in one transaction. It returns the new epoch, or ErrNotFound when it is
-	// not on.
-	DisableTOTP(ctx context.Context, userID string, keep Kept, now time.Time, letters ...Letter) (int64, error)
+	// in one transaction. It returns the new epoch, ErrNotFound when it is not
+	// on, or ErrConflict unless the user is of the epoch given.
+	DisableTOTP(ctx context.Context, userID string, epoch int64, keep Kept, now time.Time, letters ...Letter) (int64, error)
 
 	// SpendTOTP accepts the code of a time-step and clears the failures, in one
 	// statement. Of any number of concurrent calls with one step one gets nil,

@@ -40,8 +40,8 @@ type User struct {
 	// Profile is what apps may be told beside name and address.
 	Profile Profile
 	// Epoch grows with every change that ends what was issued before it: a new
-	// password, a suspension. Flows, codes, sessions and grants carry a copy,
-	// and are dead when theirs is older.
+	// password, a suspension, an app removed. Flows, codes, sessions and grants
+	// carry a copy, and are dead when theirs is older.
 	Epoch     int64
 	CreatedAt time.Time
 	UpdatedAt time.Time
@@ -153,12 +153,17 @@ type Users interface {
 	UpgradePassword(ctx context.Context, userID, old, hash string) error
 
 	// ChangeEmail gives the user an address that has just been proved, and adds
-	// the letters, in one transaction. It returns ErrConflict when the address
-	// is taken, and ErrNotFound unless the user is active.
-	ChangeEmail(ctx context.Context, userID, email string, now time.Time, letters ...Letter) error
+	// the letters, in one transaction. A pending user who holds the address has
+	// proved nothing and gives way: the user is removed, and the id returned. It
+	// returns ErrConflict when the address is taken, and ErrNotFound unless the
+	// user is active and of that epoch; then nobody is removed.
+	ChangeEmail(ctx context.Context, userID string, epoch int64, email string, now time.Time, letters ...Letter) (gaveWay string, err error)
 
 	// SetProfile gives the user another name and profile, or returns ErrNotFound.
 	SetProfile(ctx context.Context, userID, name string, p Profile, now time.Time) error
+	// SetLocale changes Locale, and nothing else of the profile, or returns
+	// ErrNotFound.
+	SetLocale(ctx context.Context, userID, locale string, now time.Time) error
 	// SetStatus changes the status, raises the epoch, which ends every session
 	// and grant, and adds the letters. A user who never proved the mailbox
 	// becomes pending instead of active. It returns ErrNotFound when there is no

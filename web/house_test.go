@@ -51,6 +51,7 @@ type house struct {
 	letters []login.Letter
 	down    error
 	moved   time.Duration
+	stopped time.Time
 	windows map[string]time.Duration
 }
 
@@ -106,6 +107,8 @@ type option struct {
 	// patience is web.Config.Patience, and buckets what counts; nil is Valkey.
 	patience time.Duration
 	buckets  storage.Buckets
+	// store is put before the database of the pages, if it is there.
+	store func(web.Store) web.Store
 }
 
 func open(t testing.TB, o option) *house {
@@ -183,8 +186,12 @@ func open(t testing.TB, o option) *house {
 		must(err)
 		devHandler = o.dev(h, frame)
 	}
+	var store web.Store = h.sql
+	if o.store != nil {
+		store = o.store(store)
+	}
 	face, err = web.New(web.Config{
-		Provider: p, Login: h.engine, Store: h.sql,
+		Provider: p, Login: h.engine, Store: store,
 		Secret: func() (string, []byte) { return keeper.Secret(keys.PurposeCSRF) },
 		SecretByID: func(ctx context.Context, id string) ([]byte, error) {
 			return keeper.SecretByID(ctx, keys.PurposeCSRF, id)
@@ -207,7 +214,11 @@ func open(t testing.TB, o option) *house {
 func (h *house) now() time.Time {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return time.Now().Add(h.moved).UTC().Truncate(time.Microsecond)
+	now := h.stopped
+	if now.IsZero() {
+		now = time.Now()
+	}
+	return now.Add(h.moved).UTC().Truncate(time.Microsecond)
 }
 
 // buckets are those of the house's Valkey, which count by its clock and not by
@@ -259,6 +270,14 @@ func (h *house) pass(d time.Duration) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.moved += d
+}
+
+// stop has the clock stand still from now on, but for what is passed: for what must
+// happen in one second, one minute or one step of an authenticator app.
+func (h *house) stop() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.stopped = time.Now()
 }
 
 // letter returns the newest letter.

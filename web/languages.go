@@ -198,9 +198,7 @@ func (s *Web) postLanguages(v *visit) error {
 	}
 	ctx, to := v.r.Context(), ours(v.form.Get("to"))
 	if v.session != nil && v.user.Profile.Locale != tag {
-		profile := v.user.Profile
-		profile.Locale = tag
-		err := s.store.SetProfile(ctx, v.user.ID, v.user.Name, profile, s.now().UTC())
+		err := s.store.SetLocale(ctx, v.user.ID, tag, s.now().UTC())
 		if err != nil && !errors.Is(err, storage.ErrNotFound) { // deleted since it was read
 			return fmt.Errorf("web: keep the language: %w", err)
 		}

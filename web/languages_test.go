@@ -1,6 +1,7 @@
 package web_test
 
 import (
+	"context"
 	"encoding/json"
 	"html"
 	"net/http"
@@ -14,6 +15,7 @@ import (
 	"github.com/gatehouse-id/gatehouse/login"
 	"github.com/gatehouse-id/gatehouse/storage"
 	"github.com/gatehouse-id/gatehouse/text"
+	"github.com/gatehouse-id/gatehouse/web"
 )
 
 var (
@@ -226,6 +228,36 @@ func TestChooseLanguage(t *testing.T) {
 			}
 		}
 	})
+}
+
+// meanwhile does something when a language is about to be kept.
+type meanwhile struct {
+	web.Store
+	do func()
+}
+
+func (m *meanwhile) SetLocale(ctx context.Context, userID, locale string, now time.Time) error {
+	m.do()
+	return m.Store.SetLocale(ctx, userID, locale, now)
+}
+
+// Whatever else changes while somebody chooses a language stays changed.
+func TestChosenLanguageIsAllThatChanges(t *testing.T) {
+	m := &meanwhile{}
+	h := open(t, option{store: func(s web.Store) web.Store { m.Store = s; return m }})
+	b := h.browser(t)
+	u := b.register("asha@example.com")
+	u.Name, u.Profile.Nickname, u.Profile.Locale = "Asha Gurung-Rai", "Ash", "de"
+	m.do = func() {
+		if err := h.sql.SetProfile(t.Context(), u.ID, u.Name, u.Profile, h.now()); err != nil {
+			t.Error(err)
+		}
+	}
+	b.choose(b.open("/account"), "ne")
+	u.Profile.Locale = "ne"
+	if now, err := h.sql.User(t.Context(), u.ID); err != nil || now.Name != u.Name || now.Profile != u.Profile {
+		t.Errorf("%q, %+v, %v; want %q, %+v", now.Name, now.Profile, err, u.Name, u.Profile)
+	}
 }
 
 // TestPagesInEveryLanguage shows every page in every state in every language,

@@ -201,6 +201,7 @@ func TestResetTellsNothing(t *testing.T) {
 	h := open(t, option{})
 	h.browser(t).register("known@example.com")
 	h.pass(time.Hour)
+	h.stop() // the two ask one after the other, and are told times
 	type step struct {
 		name string
 		do   func(b *browser, last answer, email string) answer

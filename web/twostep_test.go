@@ -469,6 +469,7 @@ func TestTurnTwoStepOff(t *testing.T) {
 	b := h.browser(t)
 	b.register("asha@example.com")
 	b.wants(b.open("/account/two-step/off"), "two-step", 200, "Turn on")
+	h.stop() // so that the app still shows the code that turned it on
 	page, p := b.turnOn()
 	b.follow(b.submit(page, "/account/two-step/recovery", "saved", "1"))
 	page = b.wants(b.open("/account/two-step/off"), "two-step-off", 200, "Turn off two-step sign-in?",

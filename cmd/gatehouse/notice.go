@@ -92,23 +92,13 @@ func (n *notifier) try(ctx context.Context, id string) error {
 	if wait, because := n.lanes.enter(client, time.Now()); wait > 0 {
 		return mail.LaterError{After: wait, Because: because}
 	}
-	notice, err := n.store.Notice(ctx, id)
-	// A queue that was told too late of what became of it, or not at all, brings it
-	// again.
-	ended := err == nil && (!notice.DeliveredAt.IsZero() || !notice.FailedAt.IsZero())
-	if err == nil && !ended {
-		err = n.tell(ctx, notice)
-	}
+	notice, err := n.ask(ctx, client, id)
 	switch {
-	case errors.Is(err, storage.ErrNotFound), ended:
-		n.lanes.leave(client, nil, time.Now())
+	case errors.Is(err, errEnded):
 		return nil
 	case errors.Is(err, provider.ErrNobodyToTell):
-		n.lanes.leave(client, nil, time.Now())
 		return n.fail(ctx, id, err.Error(), n.now())
-	}
-	n.lanes.leave(client, err, time.Now())
-	if err != nil {
+	case err != nil:
 		return err
 	}
 	// The client knows. What is not kept now, the relay keeps when it finds the
@@ -118,6 +108,35 @@ func (n *notifier) try(ctx context.Context, id string) error {
 	}
 	n.event(ctx, notice, "ok")
 	return nil
+}
+
+// errEnded says that there is nothing to tell any more.
+var errEnded = errors.New("the notice has ended")
+
+// ask tells the client, whose lane it then leaves, with what the client did. What
+// fails of ours, the database or a panic, says nothing of the client.
+func (n *notifier) ask(ctx context.Context, client, id string) (notice storage.Notice, err error) {
+	met := provider.ErrNotAsked
+	defer func() { n.lanes.leave(client, met, time.Now()) }()
+	notice, err = n.store.Notice(ctx, id)
+	// A queue that was told too late of what became of it, or not at all, brings it
+	// again.
+	ended := err == nil && (!notice.DeliveredAt.IsZero() || !notice.FailedAt.IsZero())
+	switch {
+	case errors.Is(err, storage.ErrNotFound), ended:
+		met = nil
+		return notice, errEnded
+	case err != nil:
+		return notice, err
+	}
+	err = n.tell(ctx, notice)
+	switch {
+	case errors.Is(err, provider.ErrNobodyToTell):
+		met = nil
+	case !errors.Is(err, provider.ErrNotAsked):
+		met = err
+	}
+	return notice, err
 }
 
 // event keeps what became of a notice in the audit log. It is about the client,
@@ -186,22 +205,24 @@ func (l *lanes) enter(client string, now time.Time) (wait time.Duration, because
 	return 0, nil
 }
 
-// leave gives the place back with what came of the try.
+// leave gives the place back with what came of the try. That the client was not
+// asked changes nothing else.
 func (l *lanes) leave(client string, err error, now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	a := l.by[client]
 	a.running--
-	a.last = err
-	if err == nil {
-		a.failures = 0
-		if a.running == 0 {
-			delete(l.by, client)
-		}
-		return
+	switch {
+	case err == nil:
+		a.failures, a.last = 0, nil
+	case !errors.Is(err, provider.ErrNotAsked):
+		a.last = err
+		a.until = now.Add(min(lanePause<<min(a.failures, 10), laneLongest))
+		a.failures++
 	}
-	a.until = now.Add(min(lanePause<<min(a.failures, 10), laneLongest))
-	a.failures++
+	if a.running == 0 && a.failures == 0 {
+		delete(l.by, client)
+	}
 }
 
 // shownNotices is how many notices "client show" lists.

@@ -2,10 +2,14 @@ package main
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
 	"testing"
 	"time"
 
+	"github.com/gatehouse-id/gatehouse/mail"
+	"github.com/gatehouse-id/gatehouse/provider"
 	"github.com/gatehouse-id/gatehouse/storage"
 )
 
@@ -38,4 +42,66 @@ func TestEndedNoticeIsNotTold(t *testing.T) {
 			}
 		})
 	}
+}
+
+// away is a database that answers nothing.
+type away struct {
+	storage.Notices
+	storage.Audit
+}
+
+var errAway = errors.New("the database is away")
+
+func (away) Notice(context.Context, string) (storage.Notice, error) {
+	return storage.Notice{}, errAway
+}
+
+// What fails of ours is not the client's failure: it takes no place of the client's
+// lane for good, and does not make the client wait.
+func TestOurFailuresAreNotTheClients(t *testing.T) {
+	waits := ended{notice: storage.Notice{ID: "s.notes", ClientID: "notes"}}
+	for about, n := range map[string]*notifier{
+		"the notice cannot be read": {store: away{}},
+		"the client cannot be read": {store: waits, tell: func(context.Context, storage.Notice) error {
+			return fmt.Errorf("%w: %w", provider.ErrNotAsked, errAway)
+		}},
+		"a panic": {store: waits, tell: func(context.Context, storage.Notice) error { panic("a mistake of ours") }},
+	} {
+		t.Run(about, func(t *testing.T) {
+			n.now, n.log = time.Now, slog.New(slog.DiscardHandler)
+			try := func() (err error) {
+				defer func() {
+					if recover() != nil {
+						err = errAway // as the queue does
+					}
+				}()
+				return n.try(t.Context(), "s.notes")
+			}
+			for range 2 * laneWidth {
+				if err := try(); !errors.Is(err, errAway) {
+					t.Fatalf("a try met with %v", err)
+				}
+			}
+			if len(n.lanes.by) != 0 {
+				t.Errorf("%d lanes are taken", len(n.lanes.by))
+			}
+		})
+	}
+	t.Run("and does not end the pause of a client that fails", func(t *testing.T) {
+		n := &notifier{store: waits, now: time.Now, log: slog.New(slog.DiscardHandler)}
+		dead := errors.New("the client was not reached")
+		n.tell = func(context.Context, storage.Notice) error { return dead }
+		if err := n.try(t.Context(), "s.notes"); !errors.Is(err, dead) {
+			t.Fatal(err)
+		}
+		n.lanes.by["notes"].until = time.Now() // the pause is over
+		n.store = away{}
+		if err := n.try(t.Context(), "s.notes"); !errors.Is(err, errAway) {
+			t.Fatal(err)
+		}
+		n.lanes.by["notes"].running++ // another of them runs
+		if later, ok := errors.AsType[mail.LaterError](n.try(t.Context(), "s.notes")); !ok || !errors.Is(later.Because, dead) {
+			t.Errorf("%+v; want to wait because of what the client did", later)
+		}
+	})
 }

@@ -92,7 +92,7 @@ func userResetSecondFactorCommand() command {
 				if !u.SecondFactor {
 					return fmt.Errorf("two-step sign-in of %s is off: %w", plain(u.Email), errUnchanged)
 				}
-				_, err := sql.DisableTOTP(ctx, u.ID, storage.Kept{}, now, letters...)
+				_, err := sql.DisableTOTP(ctx, u.ID, u.Epoch, storage.Kept{}, now, letters...)
 				return err
 			}})
 }

@@ -59,7 +59,7 @@ func TestUserChange(t *testing.T) {
 			}
 			now := time.Now().UTC()
 			end := now.Add(time.Hour)
-			if _, err := db.EnableTOTP(ctx, storage.Enrolment{UserID: u.ID, Sealed: []byte("sealed"), Now: now}); err != nil {
+			if _, err := db.EnableTOTP(ctx, storage.Enrolment{UserID: u.ID, Epoch: u.Epoch, Sealed: []byte("sealed"), Now: now}); err != nil {
 				t.Fatal(err)
 			}
 			if u, err = db.User(ctx, u.ID); err != nil {

@@ -183,11 +183,21 @@ func (db *DB) ListConsents(ctx context.Context, userID string) ([]storage.Consen
 
 // WithdrawConsent implements [storage.Consents].
 func (db *DB) WithdrawConsent(ctx context.Context, userID, clientID string, now time.Time) error {
-	return db.tx(ctx, func(q *pgdb.Queries) error {
-		if err := q.DeleteConsent(ctx, pgdb.DeleteConsentParams{UserID: userID, ClientID: clientID}); err != nil {
+	return db.txLast(ctx, func(q, last *pgdb.Queries) error {
+		_, err := q.RaiseEpoch(ctx, pgdb.RaiseEpochParams{Now: column.Time(now), ID: userID})
+		switch {
+		case errors.Is(found(err), storage.ErrNotFound):
+			return nil
+		case err != nil:
 			return err
 		}
-		return q.RevokeGrantsToClient(ctx, pgdb.RevokeGrantsToClientParams{
+		if err := last.DeleteConsent(ctx, pgdb.DeleteConsentParams{UserID: userID, ClientID: clientID}); err != nil {
+			return err
+		}
+		if err := last.CarrySessions(ctx, userID); err != nil {
+			return err
+		}
+		return last.RevokeGrantsToClient(ctx, pgdb.RevokeGrantsToClientParams{
 			Now:      column.Time(now),
 			UserID:   userID,
 			ClientID: clientID,

@@ -23,7 +23,7 @@ func (db *DB) EnableTOTP(ctx context.Context, e storage.Enrolment, letters ...st
 	var epoch int64
 	err := conflict(db.txLast(ctx, func(q, last *pgdb.Queries) error {
 		var err error
-		epoch, err = q.EnableSecondFactor(ctx, pgdb.EnableSecondFactorParams{Now: now, ID: e.UserID})
+		epoch, err = q.EnableSecondFactor(ctx, pgdb.EnableSecondFactorParams{Now: now, ID: e.UserID, Epoch: e.Epoch})
 		if err = found(err); errors.Is(err, storage.ErrNotFound) {
 			return notEnabled(ctx, q, e.UserID)
 		}
@@ -65,13 +65,15 @@ func notEnabled(ctx context.Context, q *pgdb.Queries, userID string) error {
 }
 
 // DisableTOTP implements [storage.Factors].
-func (db *DB) DisableTOTP(ctx context.Context, userID string, keep storage.Kept, now time.Time, letters ...storage.Letter) (int64, error) {
-	var epoch int64
+func (db *DB) DisableTOTP(ctx context.Context, userID string, epoch int64, keep storage.Kept, now time.Time, letters ...storage.Letter) (int64, error) {
 	err := conflict(db.txLast(ctx, func(q, last *pgdb.Queries) error {
 		var err error
-		epoch, err = q.DisableSecondFactor(ctx, pgdb.DisableSecondFactorParams{Now: column.Time(now), ID: userID})
+		epoch, err = q.DisableSecondFactor(ctx, pgdb.DisableSecondFactorParams{Now: column.Time(now), ID: userID, Epoch: epoch})
+		if err = found(err); errors.Is(err, storage.ErrNotFound) {
+			return notDisabled(ctx, q, userID)
+		}
 		if err != nil {
-			return found(err)
+			return err
 		}
 		if err := last.DeleteTOTP(ctx, userID); err != nil {
 			return err
@@ -88,6 +90,18 @@ func (db *DB) DisableTOTP(ctx context.Context, userID string, keep storage.Kept,
 		return 0, err
 	}
 	return epoch, nil
+}
+
+// notDisabled says why two-step sign-in was not turned off.
+func notDisabled(ctx context.Context, q *pgdb.Queries, userID string) error {
+	u, err := q.User(ctx, userID)
+	if err == nil && u.SecondFactor {
+		return storage.ErrConflict
+	}
+	if err == nil {
+		return storage.ErrNotFound
+	}
+	return found(err)
 }
 
 // SpendTOTP implements [storage.Factors].

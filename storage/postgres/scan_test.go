@@ -180,7 +180,7 @@ func TestNothingIsScanned(t *testing.T) {
 // connections that are closed: what one has read is known for certain at its end.
 func scans(t *testing.T, hand *pgx.Conn) map[string]int64 {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
 		var open int
 		err := hand.QueryRow(t.Context(), "select count(*) from pg_stat_activity where datname = current_database() and backend_type = 'client backend' and pid <> pg_backend_pid()").Scan(&open)
 		if err != nil {

@@ -1,13 +1,13 @@
 -- name: EnableSecondFactor :one
 UPDATE users
 SET second_factor = true, epoch = epoch + 1, updated_at = sqlc.arg(now)
-WHERE id = sqlc.arg(id) AND status = 'active' AND NOT second_factor
+WHERE id = sqlc.arg(id) AND status = 'active' AND epoch = sqlc.arg(epoch) AND NOT second_factor
 RETURNING epoch;
 
 -- name: DisableSecondFactor :one
 UPDATE users
 SET second_factor = false, epoch = epoch + 1, updated_at = sqlc.arg(now)
-WHERE id = sqlc.arg(id) AND second_factor
+WHERE id = sqlc.arg(id) AND epoch = sqlc.arg(epoch) AND second_factor
 RETURNING epoch;
 
 -- TouchSecondFactor locks the user, so that of two new sets of recovery codes

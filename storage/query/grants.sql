@@ -38,10 +38,13 @@ WHERE session_id = sqlc.arg(session_id) AND session_id <> '' AND NOT offline_acc
 -- name: RevokeGrantsOfClient :exec
 UPDATE grants SET revoked_at = sqlc.arg(now) WHERE client_id = sqlc.arg(client_id) AND revoked_at IS NULL;
 
--- RevokeGrantsToClient is for one user's consent withdrawn.
+-- RevokeGrantsToClient is for one user's consent withdrawn, which has raised the
+-- user's epoch by one: what other clients have goes along.
 -- name: RevokeGrantsToClient :exec
-UPDATE grants SET revoked_at = sqlc.arg(now)
-WHERE user_id = sqlc.arg(user_id) AND client_id = sqlc.arg(client_id) AND revoked_at IS NULL;
+UPDATE grants SET
+    revoked_at = CASE WHEN client_id = sqlc.arg(client_id) THEN sqlc.arg(now) ELSE revoked_at END,
+    user_epoch = CASE WHEN client_id = sqlc.arg(client_id) THEN user_epoch ELSE user_epoch + 1 END
+WHERE user_id = sqlc.arg(user_id) AND revoked_at IS NULL;
 
 -- ReplayGrant revokes the grant, and writes it revoked when there is none, so
 -- that the insert of a slower first redemption finds its id taken. Such a row

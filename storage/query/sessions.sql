@@ -28,3 +28,7 @@ DELETE FROM sessions WHERE user_id = sqlc.arg(user_id) AND id <> sqlc.arg(keep) 
 
 -- name: CarrySession :exec
 UPDATE sessions SET user_epoch = sqlc.arg(epoch) WHERE id = sqlc.arg(id) AND user_id = sqlc.arg(user_id);
+
+-- CarrySessions is for an epoch raised by one that ends no session.
+-- name: CarrySessions :exec
+UPDATE sessions SET user_epoch = user_epoch + 1 WHERE user_id = sqlc.arg(user_id);

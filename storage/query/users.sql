@@ -30,10 +30,16 @@ SET status = CASE
 WHERE id = sqlc.arg(id)
 RETURNING epoch;
 
+-- DeletePendingHolder makes room for who has proved the mailbox.
+-- name: DeletePendingHolder :one
+DELETE FROM users
+WHERE email_key = sqlc.arg(email_key) AND status = 'pending' AND email_verified_at IS NULL
+RETURNING id;
+
 -- name: ChangeEmail :execrows
 UPDATE users
 SET email = sqlc.arg(email), email_key = sqlc.arg(email_key), email_verified_at = sqlc.arg(now), updated_at = sqlc.arg(now)
-WHERE id = sqlc.arg(id) AND status = 'active';
+WHERE id = sqlc.arg(id) AND status = 'active' AND epoch = sqlc.arg(epoch);
 
 -- name: SetProfile :execrows
 UPDATE users SET name = sqlc.arg(name), profile = sqlc.arg(profile), updated_at = sqlc.arg(now) WHERE id = sqlc.arg(id);

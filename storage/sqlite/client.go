@@ -186,7 +186,17 @@ func (db *DB) ListConsents(ctx context.Context, userID string) ([]storage.Consen
 // WithdrawConsent implements [storage.Consents].
 func (db *DB) WithdrawConsent(ctx context.Context, userID, clientID string, now time.Time) error {
 	return db.tx(ctx, db.writer, func(q *litedb.Queries) error {
+		_, err := q.RaiseEpoch(ctx, litedb.RaiseEpochParams{Now: column.Time(now), ID: userID})
+		switch {
+		case errors.Is(found(err), storage.ErrNotFound):
+			return nil
+		case err != nil:
+			return err
+		}
 		if err := q.DeleteConsent(ctx, litedb.DeleteConsentParams{UserID: userID, ClientID: clientID}); err != nil {
+			return err
+		}
+		if err := q.CarrySessions(ctx, userID); err != nil {
 			return err
 		}
 		return q.RevokeGrantsToClient(ctx, litedb.RevokeGrantsToClientParams{

@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -144,18 +145,30 @@ func (db *DB) UpgradePassword(ctx context.Context, userID, old, hash string) err
 }
 
 // ChangeEmail implements [storage.Users].
-func (db *DB) ChangeEmail(ctx context.Context, userID, email string, now time.Time, letters ...storage.Letter) error {
-	return conflict(db.tx(ctx, db.writer, func(q *litedb.Queries) error {
+func (db *DB) ChangeEmail(ctx context.Context, userID string, epoch int64, email string, now time.Time, letters ...storage.Letter) (string, error) {
+	var gaveWay string
+	key := storage.EmailKey(email)
+	err := conflict(db.tx(ctx, db.writer, func(q *litedb.Queries) error {
+		var err error
+		gaveWay, err = q.DeletePendingHolder(ctx, key)
+		if err = found(err); err != nil && !errors.Is(err, storage.ErrNotFound) {
+			return err
+		}
 		if err := changed(q.ChangeEmail(ctx, litedb.ChangeEmailParams{
 			Email:    email,
-			EmailKey: storage.EmailKey(email),
+			EmailKey: key,
 			Now:      column.Time(now),
 			ID:       userID,
+			Epoch:    epoch,
 		})); err != nil {
 			return err
 		}
 		return addLetters(ctx, q, letters)
 	}))
+	if err != nil {
+		return "", err
+	}
+	return gaveWay, nil
 }
 
 // SetProfile implements [storage.Users].
@@ -166,6 +179,11 @@ func (db *DB) SetProfile(ctx context.Context, userID, name string, p storage.Pro
 		Now:     column.Time(now),
 		ID:      userID,
 	}))
+}
+
+// SetLocale implements [storage.Users].
+func (db *DB) SetLocale(ctx context.Context, userID, locale string, now time.Time) error {
+	return changed(db.writes.SetLocale(ctx, litedb.SetLocaleParams{Locale: locale, Now: column.Time(now), ID: userID}))
 }
 
 // SetStatus implements [storage.Users].

@@ -92,7 +92,7 @@ func testEndings(t *testing.T, db storage.SQL) {
 			return db.EnableTOTP(ctx, e)
 		}},
 		{"two-step sign-in turned off", [2]bool{true, false}, func(t *testing.T, userID string, keep storage.Kept) (int64, error) {
-			return db.DisableTOTP(ctx, userID, keep, now)
+			return db.DisableTOTP(ctx, userID, epochOf(t, db, userID), keep, now)
 		}},
 		{"signing out everywhere", [2]bool{}, func(t *testing.T, userID string, keep storage.Kept) (int64, error) {
 			return db.EndEverything(ctx, userID, keep, now)
@@ -205,7 +205,7 @@ func testAddresses(t *testing.T, db storage.SQL) {
 		must(t, db.CreateSession(ctx, s, ""))
 		old := u.Email
 		u.Email, u.EmailVerifiedAt, u.UpdatedAt = newEmail(), now, now
-		must(t, db.ChangeEmail(ctx, u.ID, u.Email, now, l))
+		must(t, none(db.ChangeEmail(ctx, u.ID, u.Epoch, u.Email, now, l)))
 		wantUser(t, db, u)
 		equal(t, "letters", letters(t, db), []storage.Letter{l})
 		got, hash, err := db.UserByEmail(ctx, u.Email)
@@ -226,51 +226,102 @@ func testAddresses(t *testing.T, db storage.SQL) {
 	t.Run("a person may write the address in another case", func(t *testing.T) {
 		u := addUser(t, db)
 		u.Email, u.EmailVerifiedAt, u.UpdatedAt = "ADA."+u.ID+"@example.COM", now, now
-		must(t, db.ChangeEmail(ctx, u.ID, u.Email, now))
+		must(t, none(db.ChangeEmail(ctx, u.ID, u.Epoch, u.Email, now)))
 		wantUser(t, db, u)
 	})
-	t.Run("an address is taken whatever its case and whoever has it", func(t *testing.T) {
+	suspended := newUser()
+	suspended.Status = storage.UserSuspended
+	must(t, db.CreateUser(ctx, suspended, "hash"))
+	t.Run("an address is taken whatever its case, by whoever has proved it or may not be removed", func(t *testing.T) {
 		u := addUser(t, db)
+		unproved := addPending(t, db)
+		must(t, db.SetStatus(ctx, unproved.ID, storage.UserSuspended, now))
+		unproved.Status, unproved.Epoch, unproved.UpdatedAt = storage.UserSuspended, unproved.Epoch+1, now
 		before := letters(t, db)
-		for _, taken := range []storage.User{addUser(t, db), addPending(t, db)} {
+		for _, taken := range []storage.User{addUser(t, db), suspended, unproved} {
 			for _, email := range []string{taken.Email, "aDA." + taken.ID + "@eXAMPLE.com", " " + taken.Email} {
-				want(t, email, db.ChangeEmail(ctx, u.ID, email, now, newLetter()), storage.ErrConflict)
+				gaveWay, err := db.ChangeEmail(ctx, u.ID, u.Epoch, email, now, newLetter())
+				want(t, email, err, storage.ErrConflict)
+				equal(t, "gave way", gaveWay, "")
 			}
 			wantUser(t, db, taken)
 		}
 		wantUser(t, db, u)
 		equal(t, "letters", letters(t, db), before)
 	})
-	t.Run("only an active user gets another address", func(t *testing.T) {
-		suspended := newUser()
-		suspended.Status = storage.UserSuspended
-		must(t, db.CreateUser(ctx, suspended, "hash"))
+	t.Run("who has not proved an address gives way to who has", func(t *testing.T) {
+		u, pending := addUser(t, db), addPending(t, db)
+		u.Email, u.EmailVerifiedAt, u.UpdatedAt = "aDA."+pending.ID+"@eXAMPLE.com", now, now
+		gaveWay, err := db.ChangeEmail(ctx, u.ID, u.Epoch, u.Email, now)
+		must(t, err)
+		equal(t, "gave way", gaveWay, pending.ID)
+		wantUser(t, db, u)
+		_, err = db.User(ctx, pending.ID)
+		want(t, "User", err, storage.ErrNotFound)
+		hashes, err := db.PasswordHashes(ctx, pending.ID)
+		must(t, err)
+		equal(t, "passwords", len(hashes), 0)
+	})
+	t.Run("and stays when the address does not move", func(t *testing.T) {
+		u, pending, l := addUser(t, db), addPending(t, db), newLetter()
+		must(t, db.AddLetters(ctx, l))
+		for name, c := range map[string]struct {
+			id    string
+			epoch int64
+			more  []storage.Letter
+			err   error
+		}{
+			"another epoch":   {u.ID, u.Epoch - 1, nil, storage.ErrNotFound},
+			"nobody":          {newID(), u.Epoch, nil, storage.ErrNotFound},
+			"suspended":       {suspended.ID, suspended.Epoch, nil, storage.ErrNotFound},
+			"a letter of old": {u.ID, u.Epoch, []storage.Letter{l}, storage.ErrConflict},
+		} {
+			gaveWay, err := db.ChangeEmail(ctx, c.id, c.epoch, pending.Email, now, c.more...)
+			want(t, name, err, c.err)
+			equal(t, "gave way", gaveWay, "")
+			wantUser(t, db, pending)
+		}
+		wantUser(t, db, u)
+	})
+	t.Run("only an active user gets another address, in the epoch that it was asked for", func(t *testing.T) {
 		before := letters(t, db)
-		for name, u := range map[string]storage.User{"pending": addPending(t, db), "suspended": suspended} {
-			want(t, name, db.ChangeEmail(ctx, u.ID, newEmail(), now, newLetter()), storage.ErrNotFound)
+		ended := addUser(t, db)
+		ended.UpdatedAt = now
+		var err error
+		ended.Epoch, err = db.EndEverything(ctx, ended.ID, storage.Kept{}, now)
+		must(t, err)
+		for name, u := range map[string]storage.User{"pending": addPending(t, db), "suspended": suspended, "of another epoch": ended} {
+			epoch := u.Epoch
+			if u.ID == ended.ID {
+				epoch--
+			}
+			want(t, name, none(db.ChangeEmail(ctx, u.ID, epoch, newEmail(), now, newLetter())), storage.ErrNotFound)
 			wantUser(t, db, u)
 		}
-		want(t, "nobody", db.ChangeEmail(ctx, newID(), newEmail(), now, newLetter()), storage.ErrNotFound)
+		want(t, "nobody", none(db.ChangeEmail(ctx, newID(), 0, newEmail(), now, newLetter())), storage.ErrNotFound)
 		equal(t, "letters", letters(t, db), before)
 	})
 	t.Run("a letter that is there already changes nothing", func(t *testing.T) {
 		u, l := addUser(t, db), newLetter()
 		must(t, db.AddLetters(ctx, l))
-		want(t, "ChangeEmail", db.ChangeEmail(ctx, u.ID, newEmail(), now, l), storage.ErrConflict)
+		want(t, "ChangeEmail", none(db.ChangeEmail(ctx, u.ID, u.Epoch, newEmail(), now, l)), storage.ErrConflict)
 		wantUser(t, db, u)
 	})
-	t.Run("of 16 people who want one address one gets it", func(t *testing.T) {
-		email := newEmail()
+	t.Run("of 16 people who want one address one gets it, whoever has registered it", func(t *testing.T) {
+		pending := addPending(t, db)
+		email := pending.Email
 		var users [16]storage.User
 		for i := range users {
 			users[i] = addUser(t, db)
 		}
 		var errs [16]error
-		together(len(errs), func(i int) { errs[i] = db.ChangeEmail(ctx, users[i].ID, email, now) })
+		var gaveWay [16]string
+		together(len(errs), func(i int) { gaveWay[i], errs[i] = db.ChangeEmail(ctx, users[i].ID, users[i].Epoch, email, now) })
 		winner := one(t, errs[:], storage.ErrConflict)
 		got, _, err := db.UserByEmail(ctx, email)
 		must(t, err)
 		equal(t, "who has it", got.ID, users[winner].ID)
+		equal(t, "who gave way", gaveWay[winner], pending.ID)
 	})
 }
 
@@ -531,11 +582,13 @@ func testPendingUsers(t *testing.T, db storage.SQL) {
 	})
 }
 
+// none is what went wrong, of a call that has a result too.
+func none(_ any, err error) error { return err }
+
 // testEveryRace does all that changes one user at once: no two of them may wait
 // for each other in a circle, which a database ends with an error.
 func testEveryRace(t *testing.T, db storage.SQL) {
 	ctx := t.Context()
-	none := func(_ any, err error) error { return err }
 	expected := []error{storage.ErrNotFound, storage.ErrConflict, storage.ErrSpent}
 
 	for range 20 {
@@ -556,11 +609,31 @@ func testEveryRace(t *testing.T, db storage.SQL) {
 				return none(db.SetPassword(ctx, storage.PasswordChange{UserID: u.ID, PasswordHash: "new", Now: noon}))
 			},
 			func() error { return db.UpgradePassword(ctx, u.ID, "hash of "+u.ID, "better") },
-			func() error { return db.ChangeEmail(ctx, u.ID, "x"+u.Email, noon) },
+			func() error {
+				u, err := db.User(ctx, u.ID)
+				if err != nil {
+					return err
+				}
+				return none(db.ChangeEmail(ctx, u.ID, u.Epoch, "x"+u.Email, noon))
+			},
 			func() error { return db.SetStatus(ctx, u.ID, storage.UserActive, noon) },
 			func() error { return none(db.EndEverything(ctx, u.ID, storage.Kept{Session: sessions[0].ID}, noon)) },
-			func() error { return none(db.EnableTOTP(ctx, enrolment(u.ID))) },
-			func() error { return none(db.DisableTOTP(ctx, u.ID, storage.Kept{}, noon)) },
+			func() error {
+				u, err := db.User(ctx, u.ID)
+				if err != nil {
+					return err
+				}
+				e := enrolment(u.ID)
+				e.Epoch = u.Epoch
+				return none(db.EnableTOTP(ctx, e))
+			},
+			func() error {
+				u, err := db.User(ctx, u.ID)
+				if err != nil {
+					return err
+				}
+				return none(db.DisableTOTP(ctx, u.ID, u.Epoch, storage.Kept{}, noon))
+			},
 			func() error { return db.SpendTOTP(ctx, u.ID, step+1, noon) },
 			func() error { return none(db.FailSecondFactor(ctx, u.ID, noon)) },
 			func() error { return none(db.SpendRecoveryCode(ctx, u.ID, mac, noon)) },
@@ -581,6 +654,7 @@ func testEveryRace(t *testing.T, db storage.SQL) {
 			},
 			func() error { return db.DeleteUser(ctx, u.ID, noon) },
 			func() error { return db.SetProfile(ctx, u.ID, "Ada", storage.Profile{Nickname: "A"}, noon) },
+			func() error { return db.SetLocale(ctx, u.ID, "ne", noon) },
 			func() error { return db.SetLogo(ctx, client.ID, storage.Logo{Type: "image/png", Bytes: mac}) },
 			func() error { return db.ClientUsed(ctx, client.ID, noon) },
 			func() error { return none(db.DeleteUnusedClients(ctx, noon, noon, 10)) },

@@ -24,6 +24,7 @@ func macs(set string) [][]byte {
 func enrolment(userID string) storage.Enrolment {
 	return storage.Enrolment{
 		UserID:       userID,
+		Epoch:        newUser().Epoch, // to whom nothing has happened yet
 		Sealed:       []byte{0, 1, 254, 255},
 		Step:         step,
 		RecoveryMACs: macs(userID),
@@ -38,6 +39,16 @@ func enable(t *testing.T, db storage.SQL, u storage.User) storage.User {
 	must(t, err)
 	u.SecondFactor, u.Epoch, u.UpdatedAt = true, epoch, noon
 	return u
+}
+
+// epochOf is the user's epoch now; of nobody it is zero.
+func epochOf(t *testing.T, db storage.SQL, userID string) int64 {
+	t.Helper()
+	u, err := db.User(t.Context(), userID)
+	if !errors.Is(err, storage.ErrNotFound) {
+		must(t, err)
+	}
+	return u.Epoch
 }
 
 // wantTOTP reads the authenticator app back.
@@ -127,7 +138,7 @@ func testSecondFactors(t *testing.T, db storage.SQL) {
 		u, other := enable(t, db, addUser(t, db)), enable(t, db, addUser(t, db))
 		l := newLetter()
 		now := after(time.Minute)
-		epoch, err := db.DisableTOTP(ctx, u.ID, storage.Kept{}, now, l)
+		epoch, err := db.DisableTOTP(ctx, u.ID, u.Epoch, storage.Kept{}, now, l)
 		must(t, err)
 		equal(t, "epoch", epoch, u.Epoch+1)
 		u.SecondFactor, u.Epoch, u.UpdatedAt = false, epoch, now
@@ -141,7 +152,7 @@ func testSecondFactors(t *testing.T, db storage.SQL) {
 
 		before := letters(t, db)
 		for _, id := range []string{u.ID, newID()} {
-			_, err = db.DisableTOTP(ctx, id, storage.Kept{}, now, newLetter())
+			_, err = db.DisableTOTP(ctx, id, u.Epoch, storage.Kept{}, now, newLetter())
 			want(t, "DisableTOTP", err, storage.ErrNotFound)
 		}
 		wantUser(t, db, u)
@@ -150,7 +161,7 @@ func testSecondFactors(t *testing.T, db storage.SQL) {
 		wantUser(t, db, other)
 		wantCodesLeft(t, db, other, 10)
 		e := enrolment(u.ID)
-		e.Sealed, e.Step = []byte("second"), step+50
+		e.Epoch, e.Sealed, e.Step = u.Epoch, []byte("second"), step+50
 		_, err = db.EnableTOTP(ctx, e)
 		must(t, err)
 		wantTOTP(t, db, storage.TOTP{UserID: u.ID, Sealed: e.Sealed, LastStep: e.Step, CreatedAt: noon})
@@ -158,8 +169,27 @@ func testSecondFactors(t *testing.T, db storage.SQL) {
 	t.Run("an operator turns it off for a user who is suspended", func(t *testing.T) {
 		u := enable(t, db, addUser(t, db))
 		must(t, db.SetStatus(ctx, u.ID, storage.UserSuspended, noon))
-		_, err := db.DisableTOTP(ctx, u.ID, storage.Kept{}, noon)
+		_, err := db.DisableTOTP(ctx, u.ID, u.Epoch+1, storage.Kept{}, noon)
 		must(t, err)
+	})
+	t.Run("what was begun before everything ended turns nothing on or off", func(t *testing.T) {
+		off, on := addUser(t, db), enable(t, db, addUser(t, db))
+		for _, u := range []*storage.User{&off, &on} {
+			epoch, err := db.EndEverything(ctx, u.ID, storage.Kept{}, after(time.Minute))
+			must(t, err)
+			u.Epoch, u.UpdatedAt = epoch, after(time.Minute)
+		}
+		before := letters(t, db)
+		e := enrolment(off.ID)
+		e.Epoch = off.Epoch - 1
+		_, err := db.EnableTOTP(ctx, e, newLetter())
+		want(t, "EnableTOTP", err, storage.ErrNotFound)
+		_, err = db.DisableTOTP(ctx, on.ID, on.Epoch-1, storage.Kept{}, noon, newLetter())
+		want(t, "DisableTOTP", err, storage.ErrConflict)
+		wantUser(t, db, off)
+		wantUser(t, db, on)
+		wantCodesLeft(t, db, on, 10)
+		equal(t, "letters", letters(t, db), before)
 	})
 	t.Run("a change and its letters are written together or not at all", func(t *testing.T) {
 		off, on, l := addUser(t, db), enable(t, db, addUser(t, db)), newLetter()
@@ -167,7 +197,7 @@ func testSecondFactors(t *testing.T, db storage.SQL) {
 		before := letters(t, db)
 		_, err := db.EnableTOTP(ctx, enrolment(off.ID), newLetter(), l)
 		want(t, "EnableTOTP", err, storage.ErrConflict)
-		_, err = db.DisableTOTP(ctx, on.ID, storage.Kept{}, after(time.Hour), newLetter(), l)
+		_, err = db.DisableTOTP(ctx, on.ID, on.Epoch, storage.Kept{}, after(time.Hour), newLetter(), l)
 		want(t, "DisableTOTP", err, storage.ErrConflict)
 		_, err = db.SpendRecoveryCode(ctx, on.ID, macs(on.ID)[0], noon, newLetter(), l)
 		want(t, "SpendRecoveryCode", err, storage.ErrConflict)
@@ -332,7 +362,7 @@ func testRecoveryCodes(t *testing.T, db storage.SQL) {
 	t.Run("a code is good for its owner alone, while two-step sign-in is on", func(t *testing.T) {
 		u, other := enable(t, db, addUser(t, db)), enable(t, db, addUser(t, db))
 		off := enable(t, db, addUser(t, db))
-		_, err := db.DisableTOTP(ctx, off.ID, storage.Kept{}, noon)
+		_, err := db.DisableTOTP(ctx, off.ID, off.Epoch, storage.Kept{}, noon)
 		must(t, err)
 		for name, c := range map[string]struct {
 			user storage.User
@@ -413,7 +443,7 @@ func testRecoveryCodes(t *testing.T, db storage.SQL) {
 			together(5, func(i int) {
 				var err error
 				if i == 0 {
-					_, err = db.DisableTOTP(ctx, u.ID, storage.Kept{}, noon)
+					_, err = db.DisableTOTP(ctx, u.ID, u.Epoch, storage.Kept{}, noon)
 				} else {
 					err = db.ReplaceRecoveryCodes(ctx, u.ID, macs(fmt.Sprint(i)), noon)
 				}

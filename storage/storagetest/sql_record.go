@@ -108,10 +108,18 @@ func testRecords(t *testing.T, db storage.SQL) {
 		must(t, err)
 		equal(t, "the user of a grant", of, u)
 
+		u.Profile.Locale, u.UpdatedAt = `ne"}`, after(2*time.Hour)
+		must(t, db.SetLocale(ctx, u.ID, u.Profile.Locale, u.UpdatedAt))
+		wantUser(t, db, u)
+
 		u.Profile = storage.Profile{}
 		must(t, db.SetProfile(ctx, u.ID, u.Name, u.Profile, u.UpdatedAt))
 		wantUser(t, db, u)
+		u.Profile.Locale = "de-AT"
+		must(t, db.SetLocale(ctx, u.ID, u.Profile.Locale, u.UpdatedAt))
+		wantUser(t, db, u)
 		want(t, "SetProfile", db.SetProfile(ctx, newID(), "", storage.Profile{}, noon), storage.ErrNotFound)
+		want(t, "SetLocale", db.SetLocale(ctx, newID(), "ne", noon), storage.ErrNotFound)
 	})
 	t.Run("a session", func(t *testing.T) {
 		u := addUser(t, db)

@@ -133,7 +133,7 @@ var endings = []struct {
 		if _, err := db.EnableTOTP(t.Context(), e); err != nil {
 			return err
 		}
-		_, err := db.DisableTOTP(t.Context(), h.user.ID, storage.Kept{}, ending)
+		_, err := db.DisableTOTP(t.Context(), h.user.ID, h.user.Epoch+1, storage.Kept{}, ending)
 		return err
 	}, allGrants, bothSessions},
 	{"DeleteUser", func(db storage.SQL, t *testing.T, h household) error {

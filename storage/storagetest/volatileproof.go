@@ -57,6 +57,7 @@ func testProofs(t *testing.T, s storage.Proofs, wipe func()) {
 	})
 	t.Run("sec-C6 a proof is named by its issuer and its id", func(t *testing.T) {
 		p := fresh()
+		p.IssuedAt = p.IssuedAt.Add(time.Minute) // later than the birth, however long the answers take
 		spend(t, p, nil)
 		other := p
 		other.Issuer += "s"
@@ -113,6 +114,15 @@ func testProofs(t *testing.T, s storage.Proofs, wipe func()) {
 		newer := fresh()
 		spend(t, newer, nil)
 		spend(t, newer, storage.ErrSpent)
+	})
+	t.Run("nor is one good that was issued a moment before a wipe", func(t *testing.T) {
+		// A memory may count in milliseconds, and a wipe takes no longer.
+		for range 100 {
+			p := fresh()
+			wipe()
+			_ = s.SpendProof(t.Context(), fresh(), now()) // which gives the memory its birth
+			spend(t, p, storage.ErrSpent)
+		}
 	})
 	t.Run("under wipes at any moment no proof is good twice", func(t *testing.T) {
 		done := make(chan struct{})

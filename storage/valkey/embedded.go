@@ -12,6 +12,10 @@ import (
 	"github.com/alicebob/miniredis/v2"
 )
 
+// embeddedTimeout bounds how long an operation waits for the embedded server, which
+// is never gone: where it is late the machine is busy, and we are late with it.
+const embeddedTimeout = 20 * time.Second
+
 // Embedded starts a server in this process, on loopback with a password of its
 // own, and connects to it. It forgets everything when it is closed.
 func Embedded(ctx context.Context) (*DB, error) {
@@ -23,7 +27,7 @@ func Embedded(ctx context.Context) (*DB, error) {
 	}
 	// The scheme redis is the one that others understand too.
 	address := url.URL{Scheme: "redis", User: url.UserPassword("", password), Host: m.Addr()}
-	d, err := Open(ctx, address.String())
+	d, err := open(ctx, address.String(), embeddedTimeout, embeddedTimeout)
 	if err != nil {
 		m.Close()
 		return nil, err

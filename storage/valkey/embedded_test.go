@@ -3,10 +3,14 @@
 package valkey_test
 
 import (
+	"context"
 	"errors"
 	"net"
 	"net/url"
 	"testing"
+	"time"
+
+	valkeygo "github.com/valkey-io/valkey-go"
 
 	"github.com/gatehouse-id/gatehouse/internal/testenv"
 	"github.com/gatehouse-id/gatehouse/storage"
@@ -76,6 +80,24 @@ func TestEmbedded(t *testing.T) {
 	})
 	t.Run("it has no policy to be refused for", func(t *testing.T) {
 		if err := embedded(t).CheckPolicy(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Run("it is waited for longer than a server that may be gone", func(t *testing.T) {
+		d := embedded(t)
+		// It does one thing at a time, and this one takes it four seconds or five.
+		busy := direct(t, d.URL()+"?write_timeout=1m&client_cache=0")
+		done := make(chan error, 1)
+		go func() {
+			const script = `local began = redis.call('TIME')[1]
+				while redis.call('TIME')[1] - began < 5 do end`
+			done <- busy.Do(context.Background(), busy.B().Eval().Script(script).Numkeys(0).Build()).Error()
+		}()
+		<-time.After(200 * time.Millisecond)
+		if err := d.PutFlow(t.Context(), flow()); err != nil {
+			t.Error(err)
+		}
+		if err := <-done; err != nil && !valkeygo.IsValkeyNil(err) {
 			t.Error(err)
 		}
 	})

@@ -57,7 +57,8 @@ func (d *DB) SpendProof(ctx context.Context, p storage.Proof, now time.Time) err
 	if len(answer) != 2 {
 		return errors.New("valkey: spend proof: the server's answer is not understood")
 	}
-	unused, memory := answer[0] == 1, time.Duration(answer[1])*time.Millisecond
+	// Of two times in whole milliseconds: it may be younger by nearly one.
+	unused, memory := answer[0] == 1, time.Duration(answer[1]-1)*time.Millisecond
 	took := time.Since(start)
 	if !unused || now.Sub(p.IssuedAt)+took > memory || took >= life {
 		return storage.ErrSpent

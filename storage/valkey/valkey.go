@@ -71,6 +71,11 @@ var ErrAddress = errors.New("the address is not understood")
 // or, for TLS, valkeys or rediss; with user, password and the number of a
 // database: valkey://user:password@host:6379/0.
 func Open(ctx context.Context, address string) (*DB, error) {
+	return open(ctx, address, dialTimeout, answerTimeout)
+}
+
+// open is Open with what bounds the waiting where the address does not.
+func open(ctx context.Context, address string, dial, answer time.Duration) (*DB, error) {
 	o, err := valkey.ParseURL(address)
 	if err != nil {
 		// The error of url.Parse repeats the address, and with it the password.
@@ -80,10 +85,10 @@ func Open(ctx context.Context, address string) (*DB, error) {
 		return nil, fmt.Errorf("valkey: %w: %w", ErrAddress, err)
 	}
 	if o.Dialer.Timeout == 0 {
-		o.Dialer.Timeout = dialTimeout
+		o.Dialer.Timeout = dial
 	}
 	if o.ConnWriteTimeout == 0 {
-		o.ConnWriteTimeout = answerTimeout
+		o.ConnWriteTimeout = answer
 	}
 	o.DisableCache = true // nothing here is read twice
 	// One connection, where the default is four: commands of requests that are

@@ -297,19 +297,22 @@ func (q *Queries) RevokeGrantsOfSession(ctx context.Context, arg RevokeGrantsOfS
 }
 
 const revokeGrantsToClient = `-- name: RevokeGrantsToClient :exec
-UPDATE grants SET revoked_at = $1
-WHERE user_id = $2 AND client_id = $3 AND revoked_at IS NULL
+UPDATE grants SET
+    revoked_at = CASE WHEN client_id = $1 THEN $2 ELSE revoked_at END,
+    user_epoch = CASE WHEN client_id = $1 THEN user_epoch ELSE user_epoch + 1 END
+WHERE user_id = $3 AND revoked_at IS NULL
 `
 
 type RevokeGrantsToClientParams struct {
+	ClientID string
 	Now      column.Time
 	UserID   string
-	ClientID string
 }
 
-// RevokeGrantsToClient is for one user's consent withdrawn.
+// RevokeGrantsToClient is for one user's consent withdrawn, which has raised the
+// user's epoch by one: what other clients have goes along.
 func (q *Queries) RevokeGrantsToClient(ctx context.Context, arg RevokeGrantsToClientParams) error {
-	_, err := q.db.Exec(ctx, revokeGrantsToClient, arg.Now, arg.UserID, arg.ClientID)
+	_, err := q.db.Exec(ctx, revokeGrantsToClient, arg.ClientID, arg.Now, arg.UserID)
 	return err
 }
 

@@ -26,6 +26,16 @@ func (q *Queries) CarrySession(ctx context.Context, arg CarrySessionParams) erro
 	return err
 }
 
+const carrySessions = `-- name: CarrySessions :exec
+UPDATE sessions SET user_epoch = user_epoch + 1 WHERE user_id = $1
+`
+
+// CarrySessions is for an epoch raised by one that ends no session.
+func (q *Queries) CarrySessions(ctx context.Context, userID string) error {
+	_, err := q.db.Exec(ctx, carrySessions, userID)
+	return err
+}
+
 const deleteOtherSessions = `-- name: DeleteOtherSessions :many
 DELETE FROM sessions WHERE user_id = $1 AND id <> $2 RETURNING id
 `

@@ -72,17 +72,18 @@ func (q *Queries) DeleteTOTP(ctx context.Context, userID string) error {
 const disableSecondFactor = `-- name: DisableSecondFactor :one
 UPDATE users
 SET second_factor = false, epoch = epoch + 1, updated_at = ?1
-WHERE id = ?2 AND second_factor
+WHERE id = ?2 AND epoch = ?3 AND second_factor
 RETURNING epoch
 `
 
 type DisableSecondFactorParams struct {
-	Now column.Time
-	ID  string
+	Now   column.Time
+	ID    string
+	Epoch int64
 }
 
 func (q *Queries) DisableSecondFactor(ctx context.Context, arg DisableSecondFactorParams) (int64, error) {
-	row := q.db.QueryRowContext(ctx, disableSecondFactor, arg.Now, arg.ID)
+	row := q.db.QueryRowContext(ctx, disableSecondFactor, arg.Now, arg.ID, arg.Epoch)
 	var epoch int64
 	err := row.Scan(&epoch)
 	return epoch, err
@@ -91,17 +92,18 @@ func (q *Queries) DisableSecondFactor(ctx context.Context, arg DisableSecondFact
 const enableSecondFactor = `-- name: EnableSecondFactor :one
 UPDATE users
 SET second_factor = true, epoch = epoch + 1, updated_at = ?1
-WHERE id = ?2 AND status = 'active' AND NOT second_factor
+WHERE id = ?2 AND status = 'active' AND epoch = ?3 AND NOT second_factor
 RETURNING epoch
 `
 
 type EnableSecondFactorParams struct {
-	Now column.Time
-	ID  string
+	Now   column.Time
+	ID    string
+	Epoch int64
 }
 
 func (q *Queries) EnableSecondFactor(ctx context.Context, arg EnableSecondFactorParams) (int64, error) {
-	row := q.db.QueryRowContext(ctx, enableSecondFactor, arg.Now, arg.ID)
+	row := q.db.QueryRowContext(ctx, enableSecondFactor, arg.Now, arg.ID, arg.Epoch)
 	var epoch int64
 	err := row.Scan(&epoch)
 	return epoch, err

@@ -34,7 +34,7 @@ func (q *Queries) AddPassword(ctx context.Context, arg AddPasswordParams) error 
 const changeEmail = `-- name: ChangeEmail :execrows
 UPDATE users
 SET email = ?1, email_key = ?2, email_verified_at = ?3, updated_at = ?3
-WHERE id = ?4 AND status = 'active'
+WHERE id = ?4 AND status = 'active' AND epoch = ?5
 `
 
 type ChangeEmailParams struct {
@@ -42,6 +42,7 @@ type ChangeEmailParams struct {
 	EmailKey string
 	Now      column.Time
 	ID       string
+	Epoch    int64
 }
 
 func (q *Queries) ChangeEmail(ctx context.Context, arg ChangeEmailParams) (int64, error) {
@@ -50,6 +51,7 @@ func (q *Queries) ChangeEmail(ctx context.Context, arg ChangeEmailParams) (int64
 		arg.EmailKey,
 		arg.Now,
 		arg.ID,
+		arg.Epoch,
 	)
 	if err != nil {
 		return 0, err
@@ -64,6 +66,20 @@ DELETE FROM passwords WHERE user_id = ?1
 func (q *Queries) DeletePasswords(ctx context.Context, userID string) error {
 	_, err := q.db.ExecContext(ctx, deletePasswords, userID)
 	return err
+}
+
+const deletePendingHolder = `-- name: DeletePendingHolder :one
+DELETE FROM users
+WHERE email_key = ?1 AND status = 'pending' AND email_verified_at IS NULL
+RETURNING id
+`
+
+// DeletePendingHolder makes room for who has proved the mailbox.
+func (q *Queries) DeletePendingHolder(ctx context.Context, emailKey string) (string, error) {
+	row := q.db.QueryRowContext(ctx, deletePendingHolder, emailKey)
+	var id string
+	err := row.Scan(&id)
+	return id, err
 }
 
 const deleteUser = `-- name: DeleteUser :execrows
