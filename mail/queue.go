@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
 )
 
 const (
@@ -74,3 +75,15 @@ func (l queueLog) Info(args ...any)  { l.write(slog.LevelInfo, args) }
 func (l queueLog) Warn(args ...any)  { l.write(slog.LevelWarn, args) }
 func (l queueLog) Error(args ...any) { l.write(slog.LevelError, args) }
 func (l queueLog) Fatal(args ...any) { l.write(slog.LevelError, args) }
+
+// LogTo has what is beneath asynq log there too, instead of to standard error. It
+// is for main alone: one log serves the whole process, and is set before anything
+// may write to it.
+func LogTo(log *slog.Logger) { redis.SetLogger(beneathQueue{log}) }
+
+// beneathQueue gives go-redis's log lines to slog.
+type beneathQueue struct{ log *slog.Logger }
+
+func (b beneathQueue) Printf(ctx context.Context, format string, args ...any) {
+	b.log.WarnContext(ctx, "mail queue: "+fmt.Sprintf(format, args...))
+}

@@ -161,7 +161,7 @@ func (c *Config) settings() []setting {
 		},
 		{
 			key:    "GATEHOUSE_GRPC_CLIENT_CA",
-			about:  "Certificates in PEM. Whoever connects over gRPC must then have one that one of these has signed (mutual TLS).",
+			about:  "Certificates in PEM. Whoever connects over gRPC must then have one that one of these has signed (mutual TLS). From a file they are read again when that changes, without a restart.",
 			absent: "anybody may connect",
 			secret: true,
 			set: func(v string) error {

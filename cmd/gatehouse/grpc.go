@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -62,13 +60,12 @@ func (s *server) grpcCredentials() (credentials.TransportCredentials, error) {
 	}
 	s.grpcCertificate = pair
 	s.jobs = append(s.jobs, pair.watch)
-	t := pair.config()
 	if ca := s.config.GRPCClientCA; ca != "" {
-		t.ClientCAs = x509.NewCertPool()
-		t.ClientCAs.AppendCertsFromPEM([]byte(ca)) // which parseConfig has looked at
-		t.ClientAuth = tls.RequireAndVerifyClientCert
+		if pair.clients, err = openAuthorities("GATEHOUSE_GRPC_CLIENT_CA", ca, s.config.files["GATEHOUSE_GRPC_CLIENT_CA"]); err != nil {
+			return nil, err
+		}
 	}
-	return credentials.NewTLS(t), nil
+	return credentials.NewTLS(pair.config()), nil
 }
 
 // openGRPC makes the gRPC face, unless there is none.

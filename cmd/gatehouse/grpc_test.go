@@ -9,6 +9,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"io"
+	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -258,6 +259,131 @@ func TestGRPCEncrypted(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Who may connect is who the file says now, without a restart; also when a session of
+// before is taken up again.
+func TestClientAuthoritiesReload(t *testing.T) {
+	t.Parallel()
+	before, after := newPair(t, nil, 0), newPair(t, nil, 0)
+	shown := newPair(t, before, x509.ExtKeyUsageServerAuth)
+	file := filepath.Join(t.TempDir(), "clients.pem")
+	replace := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(file+".new", []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(file+".new", file); err != nil {
+			t.Fatal(err)
+		}
+	}
+	replace(before.cert)
+	c := grpcConfig(t, "GATEHOUSE_GRPC_TLS_CERT="+shown.cert, "GATEHOUSE_GRPC_TLS_KEY="+shown.key, "GATEHOUSE_GRPC_CLIENT_CA_FILE="+file)
+	var log ledger
+	s, err := build(context.Background(), c, slog.New(slog.NewTextHandler(&log, nil)), io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.grpcCertificate.every = 20 * time.Millisecond
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(ctx) }()
+	t.Cleanup(func() {
+		stop()
+		if err := <-ended; err != nil {
+			t.Errorf("the server ended with %v", err)
+		}
+	})
+	await(t, "the server is ready", s.ready.Load)
+
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM([]byte(before.cert))
+	as := func(p *pair) *tls.Config {
+		one, err := tls.X509KeyPair([]byte(p.cert), []byte(p.key))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return &tls.Config{
+			RootCAs: roots, NextProtos: []string{"h2"}, ClientSessionCache: tls.NewLRUClientSessionCache(1),
+			// Whatever the server says it wants.
+			GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &one, nil },
+		}
+	}
+	// connect waits for the server's first word, before which it has not yet looked at
+	// who the client is.
+	connect := func(client *tls.Config) (resumed bool, err error) {
+		conn, err := tls.Dial("tcp", c.GRPCAddr, client)
+		if err != nil {
+			return false, err
+		}
+		defer func() { _ = conn.Close() }()
+		if err := conn.SetDeadline(time.Now().Add(time.Minute)); err != nil {
+			return false, err
+		}
+		_, err = conn.Read(make([]byte, 1))
+		return conn.ConnectionState().DidResume, err
+	}
+	theirs, next := as(newPair(t, before, x509.ExtKeyUsageClientAuth)), as(newPair(t, after, x509.ExtKeyUsageClientAuth))
+	for _, resumed := range []bool{false, true} {
+		if got, err := connect(theirs); err != nil || got != resumed {
+			t.Fatalf("a session is taken up again: %v, not %v (%v)", got, resumed, err)
+		}
+	}
+	if _, err := connect(next); err == nil {
+		t.Fatal("a client of the next authority is let in before its time")
+	}
+	conn, err := grpc.NewClient(c.GRPCAddr, grpc.WithTransportCredentials(credentials.NewTLS(theirs)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	healthy := func() error {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		_, err := healthv1.NewHealthClient(conn).Check(ctx, &healthv1.HealthCheckRequest{})
+		return err
+	}
+	if err := healthy(); err != nil {
+		t.Fatal(err)
+	}
+
+	replace(after.cert)
+	await(t, "a client of the next authority is let in", func() bool {
+		_, err := connect(next)
+		return err == nil
+	})
+	if resumed, err := connect(theirs); err == nil {
+		t.Errorf("a client of the authority of before is let in, by a session of before: %v", resumed)
+	}
+	if err := healthy(); err != nil {
+		t.Errorf("the connection that was there is gone: %v", err)
+	}
+	warnings := func() int { return strings.Count(log.String(), `msg="clients are still believed`) }
+	if warnings() != 0 {
+		t.Errorf("a file that is as it should be is warned of:\n%s", log.String())
+	}
+
+	for _, text := range []string{"nothing", ""} {
+		warned := warnings()
+		replace(text)
+		await(t, "a file of no use is told", func() bool { return warnings() > warned })
+		time.Sleep(5 * s.grpcCertificate.every) // it must not be told again
+		if n := warnings() - warned; n != 1 {
+			t.Errorf("told %d times:\n%s", n, log.String())
+		}
+		if want := "GATEHOUSE_GRPC_CLIENT_CA must be certificates in PEM; it was read from " + file; !strings.Contains(log.String(), want) {
+			t.Errorf("not told %q:\n%s", want, log.String())
+		}
+		if _, err := connect(next); err != nil {
+			t.Errorf("nobody is let in any more: %v", err)
+		}
+	}
+	replace(before.cert + after.cert)
+	await(t, "both are let in", func() bool {
+		_, err := connect(theirs)
+		_, err2 := connect(next)
+		return err == nil && err2 == nil
+	})
 }
 
 // TestGRPCClient: the client whose tokens people get must be able to have them.

@@ -23,13 +23,24 @@ import (
 	"syscall"
 	"text/tabwriter"
 	"unicode"
+
+	"github.com/gatehouse-id/gatehouse/mail"
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	signals := []os.Signal{os.Interrupt, syscall.SIGTERM}
+	if !signal.Ignored(syscall.SIGHUP) { // as nohup has it
+		signals = append(signals, syscall.SIGHUP)
+		// Nobody reads these, and the second ends nothing: a terminal that is closed
+		// hangs up, and so does the shell in it.
+		signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), signals...)
 	// A second signal ends the process at once.
 	context.AfterFunc(ctx, stop)
-	code := run(ctx, os.Args[1:], terminal{os.Environ(), os.Stdin, os.Stdout, os.Stderr})
+	t := terminal{os.Environ(), os.Stdin, os.Stdout, os.Stderr}
+	mail.LogTo(newLog(t, Config{JSONLog: os.Getenv("GATEHOUSE_LOG") == "json"}))
+	code := run(ctx, os.Args[1:], t)
 	stop()
 	os.Exit(code)
 }

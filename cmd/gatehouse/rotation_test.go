@@ -357,6 +357,7 @@ func (c *cachedKeys) fetch() (jose.JSONWebKeySet, error) {
 	if c.etag != "" {
 		req.Header.Set("If-None-Match", c.etag)
 	}
+	asked := time.Now()
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
 		return c.set, err
@@ -367,7 +368,9 @@ func (c *cachedKeys) fetch() (jose.JSONWebKeySet, error) {
 	if err != nil {
 		return c.set, fmt.Errorf("%d, Cache-Control %q", resp.StatusCode, resp.Header.Get("Cache-Control"))
 	}
-	c.until = time.Now().Add(time.Duration(seconds) * time.Second)
+	// An answer is as old as the question (RFC 9111 section 4.2.3): it may have been on
+	// its way for all of that time.
+	c.until = asked.Add(time.Duration(seconds) * time.Second)
 	switch resp.StatusCode {
 	case http.StatusNotModified:
 		return c.set, nil

@@ -3,16 +3,24 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
+
+	"github.com/gatehouse-id/gatehouse/internal/testenv"
 )
 
 // Who stops a server that has not started yet, because its database does not answer,
@@ -53,6 +61,151 @@ func TestStopBeforeListening(t *testing.T) {
 	}
 	if s.ready.Load() {
 		t.Error("it says that it is ready")
+	}
+}
+
+// A server whose terminal is closed ends what it has begun, as one does that is told
+// to end; one that was started with nohup goes on.
+func TestHangUp(t *testing.T) {
+	program, err := exec.LookPath("gatehouse") // the test binary: see TestMain
+	if err != nil {
+		t.Fatal(err)
+	}
+	start := func(t *testing.T, name string, args ...string) (Config, *exec.Cmd, *transcript) {
+		t.Helper()
+		c, log := embeddedConfig(t), &transcript{}
+		cmd := exec.Command(name, args...)
+		cmd.Env = []string{"GATEHOUSE_STATE_DIR=" + c.StateDir, "GATEHOUSE_ADDR=" + c.Addr, "GOCOVERDIR=" + t.TempDir()}
+		cmd.Stderr = log
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			_ = cmd.Process.Kill() // it may have ended before
+			_ = cmd.Wait()
+			if t.Failed() {
+				t.Logf("the server said\n%s", log)
+			}
+		})
+		return c, cmd, log
+	}
+	// One connection for each: what is asked is whether the server takes them.
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: time.Minute}
+	ready := func(c Config) bool {
+		resp, err := client.Get(c.URL + "/readyz")
+		if err == nil {
+			_ = resp.Body.Close()
+		}
+		return err == nil && resp.StatusCode == http.StatusOK
+	}
+	for _, tt := range []struct {
+		about  string
+		signal os.Signal
+	}{
+		{"told to end", syscall.SIGTERM},
+		{"hung up on, by the terminal and by the shell in it", syscall.SIGHUP},
+	} {
+		t.Run(tt.about, func(t *testing.T) {
+			c, cmd, log := start(t, program, "serve")
+			await(t, "the server is ready", func() bool { return ready(c) })
+			const form = "grant_type=telepathy"
+			conn, err := net.Dial("tcp", c.Addr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = conn.Close() }()
+			if err := conn.SetDeadline(time.Now().Add(time.Minute)); err != nil {
+				t.Fatal(err)
+			}
+			_, err = fmt.Fprintf(conn, "POST /token HTTP/1.1\r\nHost: %s\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: %d\r\nExpect: 100-continue\r\n\r\n", c.Addr, len(form))
+			if err != nil {
+				t.Fatal(err)
+			}
+			answers := bufio.NewReader(conn)
+			if resp, err := http.ReadResponse(answers, nil); err != nil || resp.StatusCode != http.StatusContinue { // the request has begun
+				t.Fatalf("%v (%v)", resp, err)
+			}
+			if err := cmd.Process.Signal(tt.signal); err != nil {
+				t.Fatal(err)
+			}
+			await(t, "the server takes no new request", func() bool { return strings.Contains(log.String(), "msg=stopping") && !ready(c) })
+			if tt.signal == syscall.SIGHUP {
+				if err := cmd.Process.Signal(tt.signal); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if _, err := io.WriteString(conn, form); err != nil {
+				t.Fatal(err)
+			}
+			resp, err := http.ReadResponse(answers, nil)
+			if err != nil {
+				t.Fatalf("the request was cut off: %v", err)
+			}
+			_ = resp.Body.Close()
+			if resp.StatusCode < 400 || resp.StatusCode >= 500 {
+				t.Errorf("the request is answered %s", resp.Status)
+			}
+			if err := cmd.Wait(); err != nil {
+				t.Errorf("the server ended with %v", err)
+			}
+		})
+	}
+	t.Run("started with nohup", func(t *testing.T) {
+		c, cmd, _ := start(t, "/bin/sh", "-c", `trap "" HUP; exec "$0" serve`, program)
+		await(t, "the server is ready", func() bool { return ready(c) })
+		if err := cmd.Process.Signal(syscall.SIGHUP); err != nil {
+			t.Fatal(err)
+		}
+		for range 100 {
+			if !ready(c) {
+				t.Fatal("it is not ready any more")
+			}
+		}
+		if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Wait(); err != nil {
+			t.Errorf("the server ended with %v", err)
+		}
+	})
+}
+
+// What is beneath the queue logs as the server does, in records.
+func TestOneLog(t *testing.T) {
+	valkey, valkeyURL := newWire(t, testenv.Valkey(t))
+	environ := []string{
+		"GATEHOUSE_DATABASE_URL=sqlite:" + filepath.Join(t.TempDir(), "gatehouse.db"), "GATEHOUSE_VALKEY_URL=" + valkeyURL,
+		"GATEHOUSE_SEAL_KEY=" + hexKey, "GATEHOUSE_MAIL_KEY=" + hexKey, "GATEHOUSE_URL=https://id.example.org",
+		"GATEHOUSE_ADDR=localhost:" + freePort(t), "GATEHOUSE_LOG=json",
+	}
+	c, err := parseConfig(environ)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := migrateSQL(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	log := &transcript{}
+	cmd := exec.Command("gatehouse", "serve") // the test binary: see TestMain
+	cmd.Env, cmd.Stderr = append(environ, "GOCOVERDIR="+t.TempDir()), log
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	}()
+	await(t, "the server serves", func() bool { return strings.Contains(log.String(), `"msg":"serving"`) })
+	await(t, "it notices that its connection to the queue is gone", func() bool { // which it opens some time
+		valkey.mend(t)
+		<-time.After(200 * time.Millisecond)
+		return strings.Contains(log.String(), "discarding bad PubSub connection")
+	})
+	for line := range strings.Lines(log.String()) {
+		var record map[string]any
+		if err := json.Unmarshal([]byte(line), &record); err != nil && strings.HasSuffix(line, "\n") { // or there is more of it to come
+			t.Errorf("no record: %s", line)
+		}
 	}
 }
 

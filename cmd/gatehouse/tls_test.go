@@ -8,6 +8,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -177,9 +178,9 @@ func TestCertificateReload(t *testing.T) {
 		key      string
 		sentence string
 	}{
-		{"half a certificate", second.cert[:len(second.cert)/2], second.key, "GATEHOUSE_TLS_CERT and GATEHOUSE_TLS_KEY must be a certificate and its private key in PEM"},
-		{"the certificate of another key", newPair(t, nil, 0).cert, second.key, "must be a certificate and its private key in PEM"},
-		{"nothing", "", "", "must be a certificate and its private key in PEM"},
+		{"half a certificate", second.cert[:len(second.cert)/2], second.key, "GATEHOUSE_TLS_CERT must be a certificate in PEM; it was read from " + e.path("tls.crt") + ", the file that GATEHOUSE_TLS_CERT_FILE names"},
+		{"the certificate of another key", newPair(t, nil, 0).cert, second.key, "GATEHOUSE_TLS_KEY is not the key of the first certificate in GATEHOUSE_TLS_CERT"},
+		{"nothing", "", "", "GATEHOUSE_TLS_CERT and GATEHOUSE_TLS_KEY must be a certificate and its private key in PEM"},
 		{"an expired one", "", "", "GATEHOUSE_TLS_CERT expired at"},
 		{"one for somebody else", "", "", "GATEHOUSE_TLS_CERT is not for localhost, the host of GATEHOUSE_URL, but for [\\\"id.example.org\\\"]"},
 	} {
@@ -611,6 +612,7 @@ func TestTLSConfig(t *testing.T) {
 	named := newPair(t, nil, 0, func(c *x509.Certificate) { c.DNSNames = []string{"id.example.org"} })
 	old := newPair(t, nil, 0, func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Hour) })
 	early := newPair(t, nil, 0, func(c *x509.Certificate) { c.NotBefore = time.Now().Add(time.Hour) })
+	sealed := string(pem.EncodeToMemory(&pem.Block{Type: "ENCRYPTED PRIVATE KEY", Bytes: []byte("not to be read without one")}))
 	server := []string{aDatabase, aValkey, "GATEHOUSE_URL=https://id.example.org"}
 	of := func(p *pair) []string {
 		return []string{"GATEHOUSE_TLS_CERT=" + p.cert, "GATEHOUSE_TLS_KEY=" + p.key}
@@ -624,7 +626,12 @@ func TestTLSConfig(t *testing.T) {
 		{"a certificate without its key", append([]string{"GATEHOUSE_TLS_CERT=" + named.cert}, server...), "GATEHOUSE_TLS_CERT and GATEHOUSE_TLS_KEY go together; set both or neither"},
 		{"a key without its certificate", append([]string{"GATEHOUSE_TLS_KEY=" + named.key}, server...), "GATEHOUSE_TLS_CERT and GATEHOUSE_TLS_KEY go together"},
 		{"the path of a file is none", append([]string{"GATEHOUSE_TLS_CERT=/tls.crt", "GATEHOUSE_TLS_KEY=/tls.key"}, server...), "the paths of files go into GATEHOUSE_TLS_CERT_FILE and GATEHOUSE_TLS_KEY_FILE"},
-		{"the key of another", append([]string{"GATEHOUSE_TLS_CERT=" + named.cert, "GATEHOUSE_TLS_KEY=" + good.key}, server...), "must be a certificate and its private key in PEM"},
+		{"the key of another", append([]string{"GATEHOUSE_TLS_CERT=" + named.cert, "GATEHOUSE_TLS_KEY=" + good.key}, server...), "GATEHOUSE_TLS_KEY is not the key of the first certificate in GATEHOUSE_TLS_CERT, which must be this server's own; set the two that were made together"},
+		{"those that signed it first", append([]string{"GATEHOUSE_TLS_CERT=" + good.cert + named.cert, "GATEHOUSE_TLS_KEY=" + named.key}, server...), "GATEHOUSE_TLS_KEY is not the key of the first certificate in GATEHOUSE_TLS_CERT"},
+		{"a key for a certificate", append([]string{"GATEHOUSE_TLS_CERT=" + named.key, "GATEHOUSE_TLS_KEY=" + named.key}, server...), "GATEHOUSE_TLS_CERT must be a certificate in PEM; the path of a file goes into GATEHOUSE_TLS_CERT_FILE"},
+		{"a certificate for a key", append([]string{"GATEHOUSE_TLS_CERT=" + named.cert, "GATEHOUSE_TLS_KEY=" + named.cert}, server...), "GATEHOUSE_TLS_KEY must be a private key in PEM, without a password; the path of a file goes into GATEHOUSE_TLS_KEY_FILE"},
+		{"a key with a password", append([]string{"GATEHOUSE_TLS_CERT=" + named.cert, "GATEHOUSE_TLS_KEY=" + sealed}, server...), "GATEHOUSE_TLS_KEY must be a private key in PEM, without a password"},
+		{"one for the other", append([]string{"GATEHOUSE_TLS_CERT=" + named.key, "GATEHOUSE_TLS_KEY=" + named.cert}, server...), "GATEHOUSE_TLS_CERT and GATEHOUSE_TLS_KEY must be a certificate and its private key in PEM"},
 		{"an expired one", append(of(old), "GATEHOUSE_URL=https://localhost"), "GATEHOUSE_TLS_CERT expired at"},
 		{"one of tomorrow", append(of(early), "GATEHOUSE_URL=https://localhost"), "GATEHOUSE_TLS_CERT is good only from"},
 		{"one for somebody else", append(of(good), server...), `GATEHOUSE_TLS_CERT is not for id.example.org, the host of GATEHOUSE_URL, but for ["localhost"]; get one that is, or name the proxy`},

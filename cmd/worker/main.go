@@ -26,7 +26,12 @@ import (
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	mail.LogTo(newLog(os.Stderr))
+	signals := []os.Signal{os.Interrupt, syscall.SIGTERM}
+	if !signal.Ignored(syscall.SIGHUP) { // as nohup has it
+		signals = append(signals, syscall.SIGHUP)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), signals...)
 	defer stop()
 	err := run(ctx, os.Args[1:], os.Environ(), os.Stdout, os.Stderr)
 	if err == nil {
@@ -84,7 +89,7 @@ example:
     GATEHOUSE_SMTP_URL_FILE=/run/secrets/smtp \
     GATEHOUSE_MAIL_FROM="Meridian ID <no-reply@id.example>" gatehouse-worker
 
-SIGTERM and SIGINT stop it after the letters that it is sending.
+SIGTERM, SIGINT and SIGHUP stop it after the letters that it is sending.
 `
 
 // The settings, in the order of the usage text.
@@ -114,7 +119,7 @@ func run(ctx context.Context, args, environ []string, out, log io.Writer) error 
 	if err != nil {
 		return usageError{err}
 	}
-	logger := slog.New(slog.NewJSONHandler(log, nil))
+	logger := newLog(log)
 	watched, err := telemetry.New(seen, logger)
 	if err != nil {
 		return err
@@ -151,6 +156,9 @@ func run(ctx context.Context, args, environ []string, out, log io.Writer) error 
 	logger.InfoContext(context.WithoutCancel(ctx), "stopped")
 	return nil
 }
+
+// newLog is how a worker logs.
+func newLog(w io.Writer) *slog.Logger { return slog.New(slog.NewJSONHandler(w, nil)) }
 
 // configure reads what the worker is made of, and how it is watched.
 func configure(environ []string) (c mail.WorkerConfig, seen telemetry.Config, err error) {

@@ -20,6 +20,18 @@ import (
 	"github.com/gatehouse-id/gatehouse/internal/testenv/freeport"
 )
 
+// TestMain has this binary be the worker where a test starts it by that name.
+func TestMain(m *testing.M) {
+	if os.Args[0] == program {
+		main()
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+// program is the name of a worker that is a process of its own: see TestMain.
+const program = "gatehouse-worker"
+
 func TestStart(t *testing.T) {
 	v := miniredis.RunT(t)
 	keyFile := filepath.Join(t.TempDir(), "mail.key")
