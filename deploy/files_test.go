@@ -4,14 +4,20 @@ package deploy_test
 
 import (
 	"bytes"
+	"context"
 	"io/fs"
+	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -295,6 +301,35 @@ func TestComposeEnvironment(t *testing.T) {
 		if out, _ := cmd.CombinedOutput(); !bytes.Contains(out, []byte("registration is closed")) || bytes.Contains(out, []byte("GATEHOUSE_URL ")) {
 			t.Errorf("%s: the server says: %s", service, out)
 		}
+	}
+}
+
+// TestReady has ready.sh ask a server that is ready only the third time, and holds
+// the README to it: whoever replaces one server after the other waits in between.
+func TestReady(t *testing.T) {
+	var asked atomic.Int32
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/readyz" || asked.Add(1) < 3 {
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+	}))
+	t.Cleanup(server.Close)
+	host, port, err := net.SplitHostPort(server.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	// What runs in a container of Docker Compose runs here.
+	program := regexp.MustCompile(`(?s)bash -c '(.*?)'`).FindStringSubmatch(strings.ReplaceAll(read(t, "compose/ready.sh"), "/8080", "/"+port))
+	if program == nil {
+		t.Fatal("ready.sh asks nobody")
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if out, err := exec.CommandContext(ctx, "bash", "-c", program[1], host).CombinedOutput(); err != nil || asked.Load() != 3 {
+		t.Errorf("it has asked %d times: %v\n%s", asked.Load(), err, out)
+	}
+	if !regexp.MustCompile(`gatehouse-1 && \./ready\.sh gatehouse-1 &&\n +docker compose up --detach --no-deps gatehouse-2 `).MatchString(read(t, "README.md")) {
+		t.Error("the README replaces both servers at once")
 	}
 }
 
