@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -64,9 +65,18 @@ func TestStopBeforeListening(t *testing.T) {
 	}
 }
 
+// heedHangUp has the processes that the test starts heed SIGHUP, also when the test
+// itself was started with nohup: they inherit what is ignored, and not what is caught.
+func heedHangUp(t *testing.T) {
+	c := make(chan os.Signal, 1)
+	signal.Notify(c, syscall.SIGHUP)
+	t.Cleanup(func() { signal.Stop(c) })
+}
+
 // A server whose terminal is closed ends what it has begun, as one does that is told
 // to end; one that was started with nohup goes on.
 func TestHangUp(t *testing.T) {
+	heedHangUp(t)
 	program, err := exec.LookPath("gatehouse") // the test binary: see TestMain
 	if err != nil {
 		t.Fatal(err)

@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"os/signal"
 	"strings"
 	"sync"
 	"syscall"
@@ -81,6 +82,10 @@ func started(t *testing.T, environ ...string) (*exec.Cmd, *said) {
 // A worker that is told to end, or whose terminal is closed, ends the letter that it
 // is sending.
 func TestEndsItsLetters(t *testing.T) {
+	// The worker inherits what is ignored, by nohup for instance, and not what is caught.
+	caught := make(chan os.Signal, 1)
+	signal.Notify(caught, syscall.SIGHUP)
+	t.Cleanup(func() { signal.Stop(caught) })
 	key := bytes.Repeat([]byte{0xab}, mail.KeySize)
 	sealer, err := mail.NewSealer(key)
 	if err != nil {
