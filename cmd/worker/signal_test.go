@@ -69,7 +69,9 @@ func started(t *testing.T, environ ...string) (*exec.Cmd, *said) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
+	late := time.AfterFunc(3*time.Minute, func() { _ = cmd.Process.Kill() }) // who waits for its end sees how it came
 	t.Cleanup(func() {
+		late.Stop()
 		_ = cmd.Process.Kill() // it may have ended before
 		_ = cmd.Wait()
 		if t.Failed() {
